@@ -1,0 +1,37 @@
+"""What every test needs before Numba is imported, and the data that tests share."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _cache_folder():
+    """Name a folder by a digest of the sources: Numba keeps a kernel whose callee changed in another file."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "sklearn_slide").glob("*.py")):
+        digest.update(path.read_bytes())
+    return Path(tempfile.gettempdir()) / f"sklearn-slide-numba-{digest.hexdigest()[:16]}"
+
+
+os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Return a function from a name to the real data set of that name; the test skips where it is absent."""
+    import scipy.sparse as sp
+
+    folder = Path(os.environ.get("SKLEARN_SLIDE_DATA", ROOT.parent / "shared" / "data"))
+
+    def load(name):
+        if not (folder / name).is_dir():
+            pytest.skip(f"the data set {name!r} is not in {folder}; set SKLEARN_SLIDE_DATA to its folder")
+        parts = ("X_train", "Y_train", "X_test", "Y_test")
+        return tuple(sp.load_npz(folder / name / f"{part}.npz") for part in parts)
+
+    return load
