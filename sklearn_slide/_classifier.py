@@ -1,0 +1,686 @@
+"""The estimator: parameters, validation, epochs and predictions."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from sklearn_slide import _inference, _training
+from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
+from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_slide._network import ACTIVATIONS, initialise_output, make_network, network_bytes
+from sklearn_slide._optimizers import SOLVERS, Solver
+from sklearn_slide._progress import Progress
+from sklearn_slide._sampling import EMPTY_PATTERN, SELECTIONS, Samples, make_sampler
+from sklearn_slide._tables import NO_TABLES, RehashSchedule, allocate_tables
+from sklearn_slide._validation import (
+    as_rows,
+    attributes_kept_on_failure,
+    check_classes,
+    encode_classes,
+    encode_indicator,
+    is_multilabel,
+    make_csr,
+    require_memory,
+    transpose_pattern,
+)
+
+
+class SlideClassifier(ClassifierMixin, BaseEstimator):
+    """Multi-label and multi-class classifier for very many labels, by the SLIDE algorithm.
+
+    A neural network whose output layer is never computed as a whole in training. The hidden vector of
+    a sample is hashed, hash tables return labels whose weights are likely to score high, and only
+    these, the sample's true labels and some other negatives are scored and updated, by several
+    threads at once and without locks [1]_.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array-like of shape (n_layers - 2,), default=(256,)
+        The ith element represents the number of neurons in the ith hidden layer. ``()`` is a linear
+        model with a weight for each feature and label, for few features.
+
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='identity'
+        Activation function for the hidden layers. 'identity' keeps the geometry of the samples and
+        makes the model linear with a low rank; more than one hidden layer needs another one.
+
+    loss : {'auto', 'sigmoid', 'softmax'}, default='auto'
+        'sigmoid' is the binary cross-entropy of each label by itself, 'softmax' the cross-entropy over
+        the labels. 'auto' is 'softmax' if y holds one class label for each sample, else 'sigmoid'.
+
+    solver : {'adagrad', 'adam'}, default='adagrad'
+        The solver for weight optimization, applied to single rows of weights after each sample.
+        'adagrad' keeps one number for each row; 'adam' two for each weight, and corrects its bias by
+        the updates that a row has had.
+
+    learning_rate_init : float, default=0.05
+        The learning rate used, constant through the training.
+
+    init : {'centroid', 'random'}, default='centroid'
+        The first weights of the output layer. 'centroid' takes the scaled sum of the hidden vectors
+        of a label's samples, 'random' draws them.
+
+    sampling : {'lsh', 'uniform', 'full'}, default='lsh'
+        Where the active labels come from that neither are true nor come from `negatives`: the hash
+        tables, or all labels with equal probability. 'full' scores every label.
+
+    n_active : int, default=400
+        The number of labels scored for a training sample at most. True labels are always scored, even
+        more than `n_active`. With no more labels than `n_active`, all are scored and no table is built.
+
+    negatives : 'auto', dict or None, default='auto'
+        The shares of `n_active` that come from other sources than `sampling`: ``'cooccurrence'``
+        draws labels of other samples that have a feature of this one, ``'frequency'`` labels in
+        proportion to their frequency, ``'uniform'`` any. 'auto' is SHARES. None leaves
+        everything to `sampling`. A label drawn twice counts once, so that fewer than `n_active`
+        may be scored.
+
+    selection : {'vanilla', 'top_k', 'threshold'}, default='vanilla'
+        Which of the labels in the buckets of a sample are taken: as they are met in tables in random
+        order, those in most tables, or those in at least `min_collisions` tables.
+
+    min_collisions : int, default=2
+        The number of tables for ``selection='threshold'``.
+
+    hash_family : {'simhash', 'dwta', 'wta', 'minhash'}, default='simhash'
+        The locality-sensitive hash functions: signs of random projections, (densified)
+        winner-take-all, or min-hash of the largest coordinates.
+
+    n_tables : int, default=50
+        The number of hash tables.
+
+    hash_length : int or 'auto', default='auto'
+        The number of hashes that make up the key of a table. 'auto' chooses it so that a bucket
+        holds about 128 labels on average.
+
+    bucket_size : int, default=128
+        The labels that are read from one bucket at most, from a random position on.
+
+    rehash_interval : int, default=20_000
+        The number of training samples between the first two builds of the tables.
+
+    rehash_growth : float, default=1.5
+        The factor by which the interval grows from one build of the tables to the next.
+
+    retrieval : {'exact', 'lsh'}, default='exact'
+        Whether `predict_top_k`, and `predict` for class labels, score every label or only those
+        that the hash tables retrieve. It can be changed in a fitted classifier.
+
+    max_iter : int, default=3
+        The number of epochs at most.
+
+    tol : float, default=1e-4
+        Tolerance for the optimization. When the loss is not improving by at least `tol` for
+        `n_iter_no_change` consecutive epochs, training stops.
+
+    n_iter_no_change : int, default=2
+        Maximum number of epochs to not meet `tol` improvement.
+
+    shuffle : bool, default=True
+        Whether to shuffle samples in each epoch.
+
+    warm_start : bool, default=False
+        When set to True, reuse the solution of the previous call to fit as initialization, otherwise,
+        just erase the previous solution.
+
+    random_state : int, RandomState instance, default=None
+        Determines random numbers for first weights, hash functions, the order of samples and the
+        sampling of labels. Pass an int for reproducible results; they are bit-identical with
+        one thread.
+
+    n_jobs : int, default=None
+        The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context.
+        ``-1`` means using all processors. Several threads update the weights without locks: the
+        results of two fits with the same seed then differ slightly.
+
+    verbose : bool or int, default=False
+        Whether to print a line for each epoch; 2 adds lines within long epochs.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_outputs_,)
+        Class labels; for a multi-label y, the numbers of its columns.
+
+    n_outputs_ : int
+        Number of outputs, one for each label.
+
+    loss_ : float
+        The mean loss of a sample over its active labels, in the last epoch.
+
+    best_loss_ : float
+        The minimum loss reached throughout fitting.
+
+    loss_curve_ : list of float
+        The ith element is `loss_` of the ith epoch.
+
+    active_size_curve_ : list of float
+        The mean number of labels scored for a sample, for each epoch.
+
+    coefs_ : list of ndarray of shape (n_layers_ - 1,)
+        The ith element in the list represents the weight matrix corresponding to layer i.
+
+    intercepts_ : list of ndarray of shape (n_layers_ - 1,)
+        The ith element in the list represents the bias vector corresponding to layer i + 1.
+
+    n_features_in_ : int
+        Number of features seen during :term:`fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen during :term:`fit`, where all of them are strings.
+
+    n_iter_ : int
+        The number of epochs the solver has run.
+
+    n_layers_ : int
+        Number of layers, the input and the output among them.
+
+    out_activation_ : str
+        Name of the output activation function.
+
+    t_ : int
+        The number of training samples seen by the solver during fitting.
+
+    References
+    ----------
+    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava (2020). SLIDE: In
+       defense of smart algorithms over hardware acceleration for large-scale deep learning systems.
+       Proceedings of Machine Learning and Systems 2. arXiv:1903.03129.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_multilabel_classification
+    >>> from sklearn_slide import SlideClassifier
+    >>> X, Y = make_multilabel_classification(n_classes=20, sparse=True, return_indicator="sparse",
+    ...                                       random_state=0)
+    >>> model = SlideClassifier(hidden_layer_sizes=(32,), max_iter=10, random_state=0).fit(X, Y)
+    >>> labels, scores = model.predict_top_k(X[:2], k=3)
+    >>> labels.shape
+    (2, 3)
+    """
+
+    _parameter_constraints = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "loss": [StrOptions({"auto", *LOSSES})],
+        "solver": [StrOptions(set(SOLVERS))],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "init": [StrOptions({"centroid", "random"})],
+        "sampling": [StrOptions({"lsh", "uniform", "full"})],
+        "n_active": [Interval(Integral, 1, None, closed="left")],
+        "negatives": [StrOptions({"auto"}), dict, None],
+        "selection": [StrOptions(set(SELECTIONS))],
+        "min_collisions": [Interval(Integral, 1, None, closed="left")],
+        "hash_family": [StrOptions(set(FAMILIES))],
+        "n_tables": [Interval(Integral, 1, None, closed="left")],
+        "hash_length": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "bucket_size": [Interval(Integral, 1, None, closed="left")],
+        "rehash_interval": [Interval(Integral, 1, None, closed="left")],
+        "rehash_growth": [Interval(Real, 1, None, closed="left")],
+        "retrieval": [StrOptions({"exact", "lsh"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(256,),
+        activation="identity",
+        *,
+        loss="auto",
+        solver="adagrad",
+        learning_rate_init=0.05,
+        init="centroid",
+        sampling="lsh",
+        n_active=400,
+        negatives="auto",
+        selection="vanilla",
+        min_collisions=2,
+        hash_family="simhash",
+        n_tables=50,
+        hash_length="auto",
+        bucket_size=128,
+        rehash_interval=20_000,
+        rehash_growth=1.5,
+        retrieval="exact",
+        max_iter=3,
+        tol=1e-4,
+        n_iter_no_change=2,
+        shuffle=True,
+        warm_start=False,
+        random_state=None,
+        n_jobs=None,
+        verbose=False,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.loss = loss
+        self.solver = solver
+        self.learning_rate_init = learning_rate_init
+        self.init = init
+        self.sampling = sampling
+        self.n_active = n_active
+        self.negatives = negatives
+        self.selection = selection
+        self.min_collisions = min_collisions
+        self.hash_family = hash_family
+        self.n_tables = n_tables
+        self.hash_length = hash_length
+        self.bucket_size = bucket_size
+        self.rehash_interval = rehash_interval
+        self.rehash_growth = rehash_growth
+        self.retrieval = retrieval
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        tags.non_deterministic = effective_n_jobs(self.n_jobs) > 1
+        return tags
+
+    @property
+    def n_layers_(self):
+        return self._network.n_hidden + 2
+
+    @property
+    def coefs_(self):
+        hidden = self._network.hidden[: self._network.n_hidden]
+        return [layer.weights.values for layer in hidden] + [self._network.output.weights.values.T]
+
+    @property
+    def intercepts_(self):
+        hidden = self._network.hidden[: self._network.n_hidden]
+        return [layer.biases.values[0] for layer in hidden] + [self._network.output.biases.values[:, 0]]
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Fit the model to data matrix X and target(s) y.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            The input data. CSR of float32 is used as it is.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
+            The class label of each sample, or a binary indicator of its labels, which may be sparse
+            and is never made dense.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or an argument is not allowed, or the weights diverge.
+        MemoryError
+            If the weights would not fit in this machine's memory.
+
+        Notes
+        -----
+        After an error or an interrupt the classifier has the attributes that it had before.
+        """
+        with attributes_kept_on_failure(self):
+            going_on = self.warm_start and hasattr(self, "_network")
+            samples = self._check_samples(X, y, reset=not going_on)
+            if not going_on:
+                self._initialise(samples)
+            self._train(samples, self.max_iter)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None):
+        """Update the model with a single iteration over the given data.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            The input data.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
+            The target values, as in `fit`.
+
+        classes : array-like of shape (n_classes,), default=None
+            All classes that y will hold in any call. Required in the first call if y holds class
+            labels, not needed for a binary indicator.
+
+        Returns
+        -------
+        self : object
+            The classifier, trained further.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not allowed or does not go with the earlier calls, or the weights diverge.
+
+        Notes
+        -----
+        An interrupt keeps what was learned up to it.
+        """
+        with attributes_kept_on_failure(self):
+            first = not hasattr(self, "_network")
+            samples = self._check_samples(X, y, reset=first, classes=classes, partial=True)
+            if first:
+                self._initialise(samples)
+            self._train(samples, 1)
+        return self
+
+    def _check_samples(self, X, y, reset, classes=None, partial=False):
+        """Validate X and y, set or compare what is known of the classes, and return the Samples."""
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=np.float32, order="C", multi_output=True, reset=reset
+        )
+        multilabel = is_multilabel(y)
+        if not multilabel:
+            y = column_or_1d(y, warn=True)
+        known = None if reset else self.classes_
+        found = check_classes(y, multilabel, classes, known, partial)
+        pattern = encode_indicator(y) if multilabel else encode_classes(y, found)
+        if reset:
+            self.classes_, self.n_outputs_ = found, len(found)
+            self._multilabel, self._sparse_y, self._y_dtype = multilabel, hasattr(y, "tocsr"), y.dtype
+        elif multilabel != self._multilabel:
+            kinds = {True: "a multi-label indicator", False: "class labels"}
+            raise ValueError(
+                f"y is {kinds[multilabel]}, but the classifier was fitted with {kinds[self._multilabel]}. "
+                "Give y of the same kind, or fit a new classifier."
+            )
+        return Samples(as_rows(X), pattern, EMPTY_PATTERN)
+
+    def _initialise(self, samples):
+        """Set the network, the hash functions and the counters to where training begins."""
+        sizes, loss = self._hidden_sizes(), self._loss_name()
+        require_memory(
+            network_bytes(self.n_features_in_, self.n_outputs_, sizes, self.solver),
+            f"A network of {self.n_features_in_} features, hidden_layer_sizes={self.hidden_layer_sizes!r} "
+            f"and {self.n_outputs_} labels",
+            "Give smaller hidden_layer_sizes, and at least one hidden layer.",
+        )
+        self._seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        hidden_rng, output_rng = np.random.default_rng(self._seed).spawn(2)
+        self._network = make_network(
+            self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples.x, hidden_rng
+        )
+        initialise_output(
+            self._network, samples, ACTIVATIONS[self.activation], self.init, LOSSES[loss], output_rng
+        )
+        n_units = sizes[-1] if sizes else self.n_features_in_
+        hash_length = self.hash_length
+        if hash_length == "auto":
+            hash_length = auto_hash_length(self.hash_family, self.n_outputs_)
+        self._hasher = make_hasher(
+            self.hash_family, n_units, self.n_tables, hash_length, np.random.RandomState(self._seed)
+        )
+        self._tables, self._schedule = NO_TABLES, None
+        self._retrieval_tables, self._retrieval_t = NO_TABLES, None
+        self.out_activation_ = {"sigmoid": "logistic", "softmax": "softmax"}[loss]
+        self.t_, self.n_iter_ = 0, 0
+        self.loss_curve_, self.active_size_curve_ = [], []
+        self.best_loss_ = np.inf
+
+    def _train(self, samples, max_iter):
+        """Pass over the samples until the loss no longer improves, max_iter times at most."""
+        engine = self._make_engine(samples)
+        n_samples = len(samples.x.indptr) - 1
+        if engine.sampler.n_cooccurrence:
+            samples = samples._replace(rows_with=transpose_pattern(samples.x, self.n_features_in_))
+        most_labels = int(np.diff(samples.y.indptr).max(initial=0))
+        scratches = [
+            _training.make_scratch(engine.network, engine.hasher, engine.sampler, most_labels)
+            for _ in range(effective_n_jobs(self.n_jobs))
+        ]
+        order, best, n_unimproved = np.arange(n_samples), np.inf, 0
+        progress = Progress(self.verbose, n_samples, max_iter)
+        for _ in range(max_iter):
+            if self.shuffle:
+                order = np.random.default_rng((self._seed, self.n_iter_)).permutation(n_samples)
+            loss, active_size = self._train_epoch(samples, order, engine, scratches, progress)
+            self.loss_ = loss
+            self.loss_curve_ = [*self.loss_curve_, loss]
+            self.active_size_curve_ = [*self.active_size_curve_, active_size]
+            self.best_loss_ = min(self.best_loss_, loss)
+            progress.end_epoch()
+            n_unimproved = n_unimproved + 1 if loss > best - self.tol else 0
+            best = min(best, loss)
+            if n_unimproved >= self.n_iter_no_change:
+                break
+
+    def _train_epoch(self, samples, order, engine, scratches, progress):
+        """Pass once over the samples and return the means of their losses and active labels."""
+        schedule = self._schedule if engine.sampler.n_hashed else None
+        total_loss, total_active = 0.0, 0
+        rounds = _training.train_rounds(
+            samples, order, engine, scratches, schedule, self.t_, self._seed, self.n_iter_
+        )
+        for n_samples, loss, n_active in rounds:
+            if not np.isfinite(loss):
+                raise ValueError(
+                    f"The loss became {loss} in epoch {self.n_iter_ + 1}: the weights diverge with "
+                    f"learning_rate_init={self.learning_rate_init!r}. Lower it, or scale X, for instance by "
+                    "sklearn.preprocessing.normalize."
+                )
+            total_loss, total_active = total_loss + loss, total_active + n_active
+            progress.add(n_samples, loss, n_active)
+        self.t_ += len(order)
+        self.n_iter_ += 1
+        return total_loss / len(order), total_active / len(order)
+
+    def _make_engine(self, samples):
+        """Collect what the threads share, as the parameters are now."""
+        sampler = make_sampler(
+            self.n_outputs_,
+            self.sampling,
+            self.n_active,
+            self.negatives,
+            self.selection,
+            self.min_collisions,
+            self.bucket_size,
+        )
+        if sampler.n_hashed and not len(self._tables.ids):
+            self._tables = allocate_tables(self._hasher, self.n_outputs_)
+            self._schedule = RehashSchedule(self.rehash_interval, self.rehash_growth, self.t_)
+        return _training.Engine(
+            self._network,
+            self._hasher,
+            self._tables,
+            sampler,
+            Solver(SOLVERS[self.solver], np.float32(self.learning_rate_init)),
+            ACTIVATIONS[self.activation],
+            LOSSES[self._loss_name()],
+        )
+
+    def _hidden_sizes(self):
+        sizes = [self.hidden_layer_sizes] if np.isscalar(self.hidden_layer_sizes) else self.hidden_layer_sizes
+        sizes = list(sizes)
+        if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+            raise ValueError(
+                "hidden_layer_sizes must hold whole numbers of neurons, each at least 1, or be () for a "
+                f"linear model. Got {self.hidden_layer_sizes!r}."
+            )
+        return [int(size) for size in sizes]
+
+    def _loss_name(self):
+        if self.loss == "auto":
+            return "sigmoid" if self._multilabel else "softmax"
+        return self.loss
+
+    def predict_top_k(self, X, k=5):
+        """Find the k labels with the highest scores for each sample.
+
+        No array of all samples and labels is made.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The input data.
+
+        k : int, default=5
+            The number of labels, at most `n_outputs_`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples, k)
+            Class labels, or column numbers of a multi-label y, best first; of equal scores the one that
+            comes first in `classes_`.
+
+        scores : ndarray of shape (n_samples, k)
+            Their outputs before the output activation, float32. For a multi-label y these are the
+            values of `decision_function`.
+        """
+        x = self._check_rows(X)
+        if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
+            raise ValueError(
+                f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
+            )
+        positions, scores = self._rank(x, int(k))
+        return self.classes_[positions], scores
+
+    def predict(self, X):
+        """Predict class labels, or the labels with a probability above a half for a multi-label y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The input data.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs_), or sparse matrix
+            The predicted classes. A multi-label prediction has the type of value that y had in `fit`,
+            and is sparse (CSR) if y was.
+        """
+        x = self._check_rows(X)
+        if not self._multilabel:
+            return self.classes_[self._rank(x, 1)[0][:, 0]]
+        if self.out_activation_ == "logistic":
+            # p > 1/2 where the score is positive
+            indptr, indices = _inference.positive_labels(
+                x, self._network, ACTIVATIONS[self.activation], self.n_jobs
+            )
+        else:
+            likely = sp.csr_array(self._probabilities(x) > 0.5)
+            indptr, indices = likely.indptr, likely.indices
+        values = np.ones(len(indices), dtype=self._y_dtype)
+        y = make_csr(values, indices, indptr, shape=(len(indptr) - 1, self.n_outputs_))
+        return y if self._sparse_y else y.toarray()
+
+    def decision_function(self, X):
+        """Compute the outputs before the output activation.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The input data.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_outputs_), or (n_samples,)
+            A score for each label, float32; for two classes the second one's less the first one's.
+
+        Raises
+        ------
+        MemoryError
+            If the array would not fit in this machine's memory; use `predict_top_k`.
+        """
+        scores = self._dense_scores(self._check_rows(X))
+        if not self._multilabel and self.n_outputs_ == 2:
+            return scores[:, 1] - scores[:, 0]
+        return scores
+
+    def predict_proba(self, X):
+        """Estimate the probability of each label.
+
+        Labels that were trained against a sample of negatives get probabilities for ranking; they are
+        not calibrated.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The input data.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_outputs_)
+            The probability of each label, by itself for a multi-label y with the sigmoid loss.
+
+        Raises
+        ------
+        MemoryError
+            If the array would not fit in this machine's memory; use `predict_top_k`.
+        """
+        return self._probabilities(self._check_rows(X))
+
+    def predict_log_proba(self, X):
+        """Compute the logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The input data.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_outputs_)
+            The logarithm of the probability of each label.
+
+        Raises
+        ------
+        MemoryError
+            If the array would not fit in this machine's memory; use `predict_top_k`.
+        """
+        return np.log(self.predict_proba(X))
+
+    def _check_rows(self, X):
+        check_is_fitted(self)
+        return as_rows(validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False))
+
+    def _rank(self, x, k):
+        """Return the positions in classes_ of the k best labels, and their scores."""
+        network, activation = self._network, ACTIVATIONS[self.activation]
+        if self.retrieval == "exact":
+            return _inference.exact_top_k(x, k, network, activation, self.n_jobs)
+        if self._retrieval_t != self.t_:
+            tables = allocate_tables(self._hasher, self.n_outputs_)
+            _training.rebuild_tables(network, self._hasher, tables, self.n_jobs)
+            self._retrieval_tables, self._retrieval_t = tables, self.t_
+        return _inference.retrieved_top_k(
+            x, k, network, self._hasher, self._retrieval_tables, activation, self.n_jobs
+        )
+
+    def _probabilities(self, x):
+        """Compute the probability of every label, float64 (n_samples, n_outputs_)."""
+        scores = self._dense_scores(x, copies=4)
+        probabilities = OUTPUT_ACTIVATIONS[self.out_activation_](scores)
+        if self.out_activation_ == "logistic" and not self._multilabel:
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def _dense_scores(self, x, copies=1):
+        """Compute the score of every label, if that many copies of the array fit in memory."""
+        n_samples = len(x.indptr) - 1
+        require_memory(
+            4 * copies * n_samples * self.n_outputs_,
+            f"A dense result of {n_samples} samples x {self.n_outputs_} labels",
+            "Use predict_top_k, or fewer samples at a time.",
+        )
+        return _inference.dense_scores(x, self._network, ACTIVATIONS[self.activation], self.n_jobs)

@@ -1,0 +1,332 @@
+"""Vector -> codes: four locality-sensitive hash families, one code a hash table.
+
+Each table concatenates ``hash_length`` elementary hashes (K in the SLIDE paper) to one code. Vectors
+that are alike agree on an elementary hash with a probability p that their similarity sets, hence on
+the code of a table with p**hash_length:
+
+========= ========= ============================================ ==============================
+family    bits      elementary hash                              probability p
+========= ========= ============================================ ==============================
+simhash   1         side of a random hyperplane                  1 - angle / pi
+wta       3         largest of 8 random coordinates              grows with rank correlation
+dwta      3         the same, of a bin that is not all zero      grows with rank correlation
+minhash   3         random member of the set of top coordinates  J + (1 - J) / 8, J the Jaccard
+                                                                 similarity of the sets
+========= ========= ============================================ ==============================
+
+References
+----------
+.. [1] Chen, Medini, Farwell, Gobriel, Tai, Shrivastava: SLIDE: In defense of smart algorithms over
+   hardware acceleration for large-scale deep learning systems. MLSys 2020.
+.. [2] Charikar: Similarity estimation techniques from rounding algorithms. STOC 2002 (simhash).
+.. [3] Andoni, Indyk, Laarhoven, Razenshteyn, Schmidt: Practical and optimal LSH for angular distance.
+   NeurIPS 2015 (pseudo-random rotations by Hadamard transforms).
+.. [4] Yagnik, Strelow, Ross, Lin: The power of comparative reasoning. ICCV 2011 (wta).
+.. [5] Chen, Shrivastava: Densified winner take all (WTA) hashing for sparse datasets. UAI 2018 (dwta).
+.. [6] Shrivastava, Li: Densifying one permutation hashing via rotation for fast near neighbor search.
+   ICML 2014 (minhash).
+.. [7] Shrivastava: Optimal densification for fast and accurate minwise hashing. ICML 2017 (borrowing).
+.. [8] Li, König: b-Bit minwise hashing. WWW 2010.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_slide._numba import mix, njit
+
+SIMHASH, WTA, DWTA, MINHASH = 0, 1, 2, 3
+FAMILIES = {"simhash": SIMHASH, "wta": WTA, "dwta": DWTA, "minhash": MINHASH}
+
+_HASH_BITS = {SIMHASH: 1, WTA: 3, DWTA: 3, MINHASH: 3}  # bits of one elementary hash
+_BIN_WIDTH = {WTA: 8, DWTA: 8, MINHASH: 16}  # coordinates that one elementary hash looks at
+_MAX_CODE_BITS = 24  # 2**24 buckets are 64 MB of offsets a table
+_MIN_ROTATION = 64  # a sum of this many random signs is close to a normal variable
+_LABELS_PER_BUCKET = 128
+_FEATURES_PER_MEMBER = 8  # minhash: the set of a vector is its top eighth
+
+
+class Hasher(NamedTuple):
+    """The random choices of one family; every family has the same type, arrays it has no use for are empty.
+
+    Elementary hash i = h * n_tables + t is digit h of the code of table t, the first the most significant.
+    """
+
+    family: int  # one of SIMHASH, WTA, DWTA, MINHASH
+    n_features: int  # length of the vectors, d
+    n_tables: int
+    hash_length: int  # elementary hashes concatenated in one table
+    code_bits: int  # codes lie in [0, 2**code_bits)
+    n_top: int  # minhash: size of a vector's set
+    salt: int  # dwta, minhash: chooses the bins to borrow from and the digits of members, below 2**63
+    signs: np.ndarray  # simhash: float32 (n_rotations, 2, n_padded), -1 or 1
+    positions: np.ndarray  # others: int32 (n_hashes, bin width), coordinates in the bin of each hash
+
+
+def auto_hash_length(family, n_outputs):
+    """Choose the hash length at which a bucket holds about 128 labels on average.
+
+    Parameters
+    ----------
+    family : {"simhash", "wta", "dwta", "minhash"}
+        Name of the hash family.
+    n_outputs : int
+        Number of labels.
+
+    Returns
+    -------
+    hash_length : int
+        Elementary hashes of a table: log2(n_outputs / 128) bits, rounded to whole hashes, at least one.
+
+    Examples
+    --------
+    >>> from sklearn_slide._hashing import auto_hash_length
+    >>> auto_hash_length("simhash", 128 * 1024), auto_hash_length("dwta", 128 * 1024)
+    (10, 3)
+    """
+    hash_bits = _HASH_BITS[_family_number(family)]
+    return max(1, round(np.log2(max(1, n_outputs) / _LABELS_PER_BUCKET) / hash_bits))
+
+
+def make_hasher(family, n_features, n_tables, hash_length, rng):
+    """Draw the random choices of a hash family.
+
+    Parameters
+    ----------
+    family : {"simhash", "wta", "dwta", "minhash"}
+        Name of the hash family.
+    n_features : int
+        Length of the vectors to hash.
+    n_tables : int
+        Number of hash tables, that is, of codes for each vector.
+    hash_length : int
+        Elementary hashes concatenated in one code. The code may have 24 bits: 24 hashes of simhash, 8 of
+        the other families.
+    rng : numpy.random.RandomState
+        Source of the random choices.
+
+    Returns
+    -------
+    hasher : Hasher
+        State for ``hash_vector`` and ``hash_rows``.
+
+    Raises
+    ------
+    ValueError
+        If the family is unknown, or if its codes would have no bit or more than 24.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_slide._hashing import hash_vector, make_hasher, work_size
+    >>> hasher = make_hasher("simhash", 5, n_tables=3, hash_length=4, rng=np.random.RandomState(0))
+    >>> work, codes = np.empty(work_size(hasher), dtype=np.float32), np.empty(3, dtype=np.int32)
+    >>> hash_vector(np.ones(5, dtype=np.float32), hasher, work, codes)
+    >>> bool((codes < 2**4).all())
+    True
+    """
+    number = _family_number(family)
+    hash_bits = _HASH_BITS[number]
+    longest = _MAX_CODE_BITS // hash_bits
+    if not 1 <= hash_length <= longest:
+        raise ValueError(
+            f"hash_length={hash_length!r} with hash_family={family!r} would make hash codes of "
+            f"{hash_length * hash_bits} bits; give a hash_length from 1 to {longest}, or 'auto' to choose "
+            "it from the number of labels."
+        )
+    n_hashes = n_tables * hash_length
+    signs = np.empty((0, 2, 0), dtype=np.float32)
+    positions = np.empty((0, 0), dtype=np.int32)
+    if number == SIMHASH:
+        n_padded = max(_MIN_ROTATION, 1 << (n_features - 1).bit_length())
+        n_rotations = -(-n_hashes // n_padded)
+        signs = (2 * rng.randint(2, size=(n_rotations, 2, n_padded)) - 1).astype(np.float32)
+    else:
+        width = min(_BIN_WIDTH[number], n_features)
+        # One permutation of the coordinates makes as many bins as fit; vanilla WTA uses the first alone.
+        n_bins = 1 if number == WTA else n_features // width
+        permutations = [rng.permutation(n_features)[: n_bins * width] for _ in range(-(-n_hashes // n_bins))]
+        positions = np.concatenate(permutations).reshape(-1, width)[:n_hashes].astype(np.int32)
+    return Hasher(
+        family=number,
+        n_features=n_features,
+        n_tables=n_tables,
+        hash_length=hash_length,
+        code_bits=hash_length * hash_bits,
+        n_top=max(1, n_features // _FEATURES_PER_MEMBER),
+        salt=int(rng.randint(np.iinfo(np.int64).max, dtype=np.int64)),
+        signs=signs,
+        positions=positions,
+    )
+
+
+def _family_number(family):
+    """Turn the name of a hash family into its number."""
+    if family not in FAMILIES:
+        raise ValueError(f"hash_family={family!r} is unknown; choose one of {sorted(FAMILIES)}.")
+    return FAMILIES[family]
+
+
+def work_size(hasher):
+    """Return how many float32 the kernels need as scratch: rotated vectors and a buffer, or the digits."""
+    n_rotations, _, n_padded = hasher.signs.shape
+    return (n_rotations + 1) * n_padded + hasher.positions.shape[0] + hasher.n_features
+
+
+@njit
+def hash_rows(weights, start, stop, hasher, work, codes):
+    """Hash the rows start to stop - 1 of weights, float32 (n, d), to those rows of codes, int32 (n, n_tables)."""
+    for y in range(start, stop):
+        hash_vector(weights[y], hasher, work, codes[y])
+
+
+@njit
+def hash_vector(vector, hasher, work, codes):
+    """Hash vector, float32 (d,) contiguous, to codes, int32 or int64 (n_tables,).
+
+    work is float32 (work_size(hasher),). The zero vector gets code 0 in each table.
+    """
+    if hasher.family == SIMHASH:
+        _rotate(vector, hasher.signs, work)
+        _pack_signs(work, hasher, codes)
+        return
+    n_hashes = hasher.positions.shape[0]
+    digits, values = work[:n_hashes], work[n_hashes : n_hashes + hasher.n_features]
+    _prepare_values(vector, hasher, values)
+    n_filled = _find_digits(values, hasher, digits)
+    _pack_digits(digits, n_filled, hasher, codes)
+
+
+@njit
+def _rotate(vector, signs, work):
+    """Compute H D2 H D1 x of each rotation, x the padded vector; row r in work[r * n:(r + 1) * n].
+
+    H is the unscaled Walsh-Hadamard matrix, D1 and D2 are diagonal with the random signs. Each stage of
+    the transform adds and subtracts neighbours and writes sums to the first half, differences to the
+    second. After log2(n) equal stages every output is where the textbook order has it, and, unlike
+    butterflies in place, all stages have one long loop for the vector units.
+    """
+    n_rotations, _, n = signs.shape
+    half = n // 2
+    for r in range(n_rotations):
+        source, target = work[r * n : (r + 1) * n], work[n_rotations * n : (n_rotations + 1) * n]
+        for j in range(vector.shape[0]):
+            source[j] = vector[j] * signs[r, 0, j]
+        source[vector.shape[0] :] = 0.0
+        for transform in range(2):
+            if transform == 1:
+                for j in range(n):
+                    source[j] *= signs[r, 1, j]
+            stride = 1
+            while stride < n:
+                for j in range(half):
+                    left, right = source[2 * j], source[2 * j + 1]
+                    target[j] = left + right
+                    target[half + j] = left - right
+                source, target = target, source
+                stride *= 2
+        # The number of swaps, 2 log2(n), is even: the result is back in work[r * n:(r + 1) * n].
+
+
+@njit
+def _pack_signs(projections, hasher, codes):
+    """Make codes, int (n_tables,), of the bits [projection > 0]; projections float32 (n_hashes or more,)."""
+    codes[:] = 0
+    for h in range(hasher.hash_length):
+        first = h * hasher.n_tables
+        for t in range(hasher.n_tables):
+            codes[t] = 2 * codes[t] + (projections[first + t] > 0.0)
+
+
+@njit
+def _prepare_values(vector, hasher, values):
+    """Fill values, float32 (d,), so that the hash of a bin is the place of its largest value, -inf for none.
+
+    WTA: the vector. DWTA: without its zeros. MinHash: 1 for the members of the vector's set, which are its
+    n_top largest coordinates (more at a tie, fewer if fewer are positive); the first 1 in a bin, which is
+    randomly ordered, is the minimum of a random permutation.
+    """
+    nothing = np.float32(-np.inf)
+    if hasher.family == WTA:
+        values[:] = vector
+    elif hasher.family == DWTA:
+        for j in range(vector.shape[0]):
+            values[j] = vector[j] if vector[j] != 0.0 else nothing
+    else:
+        bits = vector.view(np.int32)
+        threshold = _top_threshold(bits, hasher.n_top)
+        for j in range(vector.shape[0]):
+            values[j] = np.float32(1.0) if bits[j] >= threshold else nothing
+
+
+@njit
+def _find_digits(values, hasher, digits):
+    """Find the digit of each bin, ties to the first, or -1 if it has no value; return how many have one.
+
+    values float32 (d,), digits float32 (n_hashes,), whole numbers. The digit is the place of the largest
+    value; for MinHash it is the lowest 3 bits of a random function of the coordinate there.
+    """
+    n_hashes, width = hasher.positions.shape
+    n_filled = 0
+    for i in range(n_hashes):
+        largest = np.float32(-np.inf)
+        place = 0
+        for s in range(width):
+            value = values[np.uint32(hasher.positions[i, s])]
+            if value > largest:
+                largest = value
+                place = s
+        if hasher.family == MINHASH:
+            place = np.int64(_scatter_pair(hasher.salt, i, hasher.positions[i, place]) & np.uint64(7))
+        filled = largest > -np.inf
+        digits[i] = place if filled else -1
+        n_filled += filled
+    return n_filled
+
+
+@njit
+def _top_threshold(bits, n_top):
+    """Find the n_top-th largest of bits, int32 (d,), or 1 where fewer are positive, bit by bit.
+
+    Positive float32 are ordered as their bits are as int32, and the others have bits <= 0 (but for NaN).
+    """
+    threshold = np.int32(0)
+    for b in range(30, -1, -1):
+        candidate = np.int32(threshold | (1 << b))
+        count = np.int32(0)
+        for j in range(bits.shape[0]):
+            count += np.int32(bits[j] >= candidate)
+        if count >= n_top:
+            threshold = candidate
+        if count == n_top:
+            break
+    return max(threshold, np.int32(1))
+
+
+@njit
+def _pack_digits(digits, n_filled, hasher, codes):
+    """Make codes, int (n_tables,), of digits of 3 bits, float32 (n_hashes,); -1 borrows another one's digit.
+
+    Empty hash i reads the hashes (i, 1), (i, 2), ... of a random function until one is filled [7]: two
+    vectors that are both empty at i compare the same hash next, so that the collision law holds.
+    """
+    codes[:] = 0
+    if n_filled == 0:
+        return
+    n_hashes = np.uint64(hasher.positions.shape[0])
+    for h in range(hasher.hash_length):
+        for t in range(hasher.n_tables):
+            i = h * hasher.n_tables + t
+            digit = digits[i]
+            attempt = 0
+            while digit < 0.0:
+                attempt += 1
+                place = (_scatter_pair(hasher.salt, i, attempt) >> np.uint64(32)) * n_hashes
+                digit = digits[place >> np.uint64(32)]
+            codes[t] = 8 * codes[t] + np.int64(digit)
+
+
+@njit
+def _scatter_pair(salt, i, j):
+    """Return 64 random bits that depend on salt, i and j alone; i and j below 2**31."""
+    return mix(np.uint64(salt) + (np.uint64(i) << np.uint64(32)) + np.uint64(j))

@@ -1,0 +1,181 @@
+"""Hidden vectors -> scores of every label, or of those that the tables retrieve -> the best k."""
+
+import numpy as np
+
+from sklearn_slide._hashing import hash_vector, work_size
+from sklearn_slide._network import forward, score_labels
+from sklearn_slide._numba import njit
+from sklearn_slide._parallel import run_over_range
+from sklearn_slide._sampling import add_label, make_active_set
+from sklearn_slide._tables import read_bucket
+
+# A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
+_BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
+
+
+@njit
+def hidden_rows(x, start, stop, network, activation, hidden, out):
+    """Fill out, float32 (stop - start, n_units), with the last hidden vectors of samples start to stop."""
+    n_units = out.shape[1]
+    for i in range(start, stop):
+        forward(x, i, network, activation, hidden)
+        for u in range(n_units):
+            out[i - start, u] = hidden[hidden.shape[0] - 1, u]
+
+
+@njit
+def score_rows(h, start, stop, network, labels, logits):
+    """Fill rows start to stop of logits, float32 (n_samples, n_labels), each row by itself in a fixed order.
+
+    h float32 (n_samples, n_units), labels int32 (n_labels,) all labels.
+    """
+    for i in range(start, stop):
+        score_labels(h[i], labels, labels.shape[0], network.output, logits[i])
+
+
+@njit
+def insert_best(y, score, k, labels, scores):
+    """Insert label y into the k best, sorted best first, if its score is higher than the last one's.
+
+    labels int32 (k,), scores float32 (k,). Equal scores keep the order in which they came.
+    """
+    if not score > scores[k - 1]:
+        return
+    position = k - 1
+    while position > 0 and score > scores[position - 1]:
+        scores[position] = scores[position - 1]
+        labels[position] = labels[position - 1]
+        position -= 1
+    scores[position] = score
+    labels[position] = y
+
+
+@njit
+def merge_top_k(logits, biases, first_label, start, stop, labels, scores):
+    """Merge a block of logits into the best k of the rows start to stop.
+
+    logits float32 (n_rows, n_block) without biases, biases float32 (n_labels, 1), first_label the block's
+    first, labels int32 (n_rows, k), scores float32 (n_rows, k). Blocks come by ascending label.
+    """
+    k = labels.shape[1]
+    for i in range(start, stop):
+        for b in range(logits.shape[1]):
+            z = logits[i, b] + biases[first_label + b, 0]
+            if z > scores[i, k - 1]:
+                insert_best(first_label + b, z, k, labels[i], scores[i])
+
+
+@njit
+def retrieve_rows(h, start, stop, network, hasher, tables, active, codes, work, labels, scores):
+    """Rank, for the rows start to stop, only the labels that share a bucket with the hidden vector.
+
+    h float32 (n_rows, n_units), active ActiveSet, codes int32 (n_tables,), work float32, labels int32 and
+    scores float32 (n_rows, k). Whole buckets are read; too few candidates are filled up from label 0 on.
+    """
+    k = labels.shape[1]
+    logits = np.empty(active.labels.shape[0], dtype=np.float32)
+    for i in range(start, stop):
+        hash_vector(h[i], hasher, work, codes)
+        active.mark[0] += 1
+        n = 0
+        for t in range(codes.shape[0]):
+            size = read_bucket(tables, t, codes[t], active.bucket.shape[0], active.stream, active.bucket)
+            for b in range(size):
+                n = add_label(active.bucket[b], n, active)
+        y = 0
+        while n < k:
+            n = add_label(y, n, active)
+            y += 1
+        active.labels[:n].sort()
+        score_labels(h[i], active.labels, n, network.output, logits)
+        for a in range(n):
+            insert_best(active.labels[a], logits[a], k, labels[i], scores[i])
+
+
+def hidden_vectors(x, start, stop, network, activation, n_jobs):
+    """Compute the last hidden vectors of the samples start to stop, float32 (stop - start, n_units)."""
+    n_units = network.output.weights.values.shape[1]
+    out = np.empty((stop - start, n_units), dtype=np.float32)
+    width = max([n_units] + [layer.weights.values.shape[1] for layer in network.hidden])
+
+    def part(first, last):
+        hidden = np.empty((max(network.n_hidden, 1), width), dtype=np.float32)
+        hidden_rows(x, first, last, network, activation, hidden, out[first - start : last - start])
+
+    run_over_range(part, start, stop, n_jobs)
+    return out
+
+
+def dense_scores(x, network, activation, n_jobs):
+    """Compute the logits of every sample and label, float32 (n_samples, n_labels)."""
+    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
+    h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
+    logits = np.empty((n_samples, n_labels), dtype=np.float32)
+    every_label = np.arange(n_labels, dtype=np.int32)
+
+    def part(first, last):
+        score_rows(h, first, last, network, every_label, logits)
+
+    run_over_range(part, 0, n_samples, n_jobs)
+    return logits
+
+
+def blocks(n, size):
+    """Yield the bounds of the blocks of a range."""
+    for start in range(0, n, size):
+        yield start, min(start + size, n)
+
+
+def exact_top_k(x, k, network, activation, n_jobs):
+    """Rank every label; return labels int32 and scores float32, (n_samples, k)."""
+    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
+    labels = np.zeros((n_samples, k), dtype=np.int32)
+    scores = np.full((n_samples, k), -np.inf, dtype=np.float32)
+    biases = network.output.biases.values
+    for start, stop in blocks(n_samples, _BLOCK_ROWS):
+        h = hidden_vectors(x, start, stop, network, activation, n_jobs)
+        for first, last in blocks(n_labels, _BLOCK_LABELS):
+            logits = h @ network.output.weights.values[first:last].T
+
+            def part(i, j, logits=logits, first=first, rows=slice(start, stop)):
+                merge_top_k(logits, biases, first, i, j, labels[rows], scores[rows])
+
+            run_over_range(part, 0, stop - start, n_jobs)
+    return labels, scores
+
+
+def retrieved_top_k(x, k, network, hasher, tables, activation, n_jobs):
+    """Rank the labels that the tables retrieve; return labels int32 and scores float32."""
+    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
+    labels = np.zeros((n_samples, k), dtype=np.int32)
+    scores = np.full((n_samples, k), -np.inf, dtype=np.float32)
+    h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
+    largest_bucket = int(np.diff(tables.offsets, axis=1).max())
+
+    def part(first, last):
+        active = make_active_set(n_labels, n_labels, 0, largest_bucket)
+        codes = np.empty(hasher.n_tables, dtype=np.int32)
+        work = np.empty(work_size(hasher), dtype=np.float32)
+        retrieve_rows(h, first, last, network, hasher, tables, active, codes, work, labels, scores)
+
+    run_over_range(part, 0, n_samples, n_jobs)
+    return labels, scores
+
+
+def positive_labels(x, network, activation, n_jobs):
+    """Find the labels with a positive logit; return indptr, int64, and indices, int32, of a CSR matrix."""
+    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
+    biases = network.output.biases.values[:, 0]
+    counts, found = np.zeros(n_samples + 1, dtype=np.int64), []
+    for start, stop in blocks(n_samples, _BLOCK_ROWS):
+        h = hidden_vectors(x, start, stop, network, activation, n_jobs)
+        rows, columns = [], []
+        for first, last in blocks(n_labels, _BLOCK_LABELS):
+            logits = h @ network.output.weights.values[first:last].T
+            row, column = np.nonzero(logits + biases[first:last] > 0)
+            rows.append(row)
+            columns.append(column + first)
+        rows, columns = np.concatenate(rows), np.concatenate(columns)
+        found.append(columns[np.argsort(rows, kind="stable")].astype(np.int32))
+        counts[start + 1 : stop + 1] = np.bincount(rows, minlength=stop - start)
+    return np.cumsum(counts), np.concatenate(found)

@@ -1,0 +1,244 @@
+"""The network's arrays, their first values, and the forward and backward kernels.
+
+The input layer keeps a row of weights for each feature, a hidden layer one for each unit that feeds
+it, the output layer one for each label: what a sparse sample touches is always whole rows.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_slide._losses import SIGMOID
+from sklearn_slide._numba import njit
+from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_row
+
+IDENTITY, RELU, TANH, LOGISTIC = 0, 1, 2, 3
+ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "logistic": LOGISTIC}
+
+# Chosen on held-out training rows of the benchmark data: see the user guide.
+HIDDEN_NORM = 2.0
+CENTROID_SCALE = 3.0
+HIDDEN_ACCUMULATOR = 0.1
+OUTPUT_ACCUMULATOR = 0.5
+SIGMOID_BIAS = -8.0
+
+
+class Layer(NamedTuple):
+    """Weights and biases of one layer; in the output layer both have a row for each label."""
+
+    weights: Weights  # (n_in, n_units); output layer (n_labels, n_units of the last hidden layer)
+    biases: Weights  # (1, n_units); output layer (n_labels, 1)
+
+
+class Network(NamedTuple):
+    """All layers. A linear model has n_hidden = 0 and, for a uniform type, one hidden layer without units."""
+
+    n_hidden: int
+    hidden: tuple  # of Layer
+    output: Layer
+
+
+def make_layer(weights, biases, solver, initial_accumulator):
+    """Wrap float32 weights and biases, with the fresh state of a solver."""
+    return Layer(
+        make_weights(weights, solver, initial_accumulator), make_weights(biases, solver, initial_accumulator)
+    )
+
+
+@njit
+def forward(x, i, network, activation, hidden):
+    """Compute the hidden vectors of sample i.
+
+    x Rows, network Network, activation int, hidden float32 (max(n_hidden, 1), width): row l is the
+    output of hidden layer l; a linear model finds the sample itself, dense, in row 0.
+    """
+    if network.n_hidden == 0:
+        hidden[0, :] = 0.0
+        for p in range(x.indptr[i], x.indptr[i + 1]):
+            hidden[0, x.indices[p]] += x.data[p]
+        return
+    forward_input(x, i, network.hidden[0], hidden[0])
+    activate(hidden[0], network.hidden[0].biases.values.shape[1], activation)
+    for layer in range(1, network.n_hidden):
+        forward_hidden(hidden[layer - 1], network.hidden[layer], hidden[layer])
+        activate(hidden[layer], network.hidden[layer].biases.values.shape[1], activation)
+
+
+@njit
+def forward_input(x, i, layer, h):
+    """Compute h = b + sum of x_ij W_j over the features j of sample i; h float32 (n_units,)."""
+    weights, n_units = layer.weights.values, layer.weights.values.shape[1]
+    for u in range(n_units):
+        h[u] = layer.biases.values[0, u]
+    for p in range(x.indptr[i], x.indptr[i + 1]):
+        j, value = x.indices[p], x.data[p]
+        for u in range(n_units):
+            h[u] += value * weights[j, u]
+
+
+@njit
+def forward_hidden(inputs, layer, h):
+    """Compute h = b + inputs W; inputs float32 (n_in,), h float32 (n_units,)."""
+    weights, n_units = layer.weights.values, layer.weights.values.shape[1]
+    for u in range(n_units):
+        h[u] = layer.biases.values[0, u]
+    for v in range(weights.shape[0]):
+        value = inputs[v]
+        if value != 0.0:
+            for u in range(n_units):
+                h[u] += value * weights[v, u]
+
+
+@njit
+def activate(h, n_units, activation):
+    """Apply the activation in place to h[:n_units], float32."""
+    if activation == RELU:
+        for u in range(n_units):
+            h[u] = max(h[u], np.float32(0.0))
+    elif activation == TANH:
+        for u in range(n_units):
+            h[u] = np.tanh(h[u])
+    elif activation == LOGISTIC:
+        for u in range(n_units):
+            h[u] = np.float32(1.0) / (np.float32(1.0) + np.exp(-h[u]))
+
+
+@njit
+def activation_gradient(h, n_units, activation, gradient):
+    """Multiply gradient, float32 (n_units,), by the activation's derivative, given its output h."""
+    if activation == RELU:
+        for u in range(n_units):
+            if h[u] <= 0.0:
+                gradient[u] = 0.0
+    elif activation == TANH:
+        for u in range(n_units):
+            gradient[u] *= np.float32(1.0) - h[u] * h[u]
+    elif activation == LOGISTIC:
+        for u in range(n_units):
+            gradient[u] *= h[u] * (np.float32(1.0) - h[u])
+
+
+@njit
+def score_labels(h, active, n_active, output, logits):
+    """Compute z = w_y . h + b_y of the labels active[:n_active]; h float32 (n_units,), logits float32."""
+    weights, n_units = output.weights.values, output.weights.values.shape[1]
+    for a in range(n_active):
+        y = active[a]
+        z = np.float32(0.0)
+        for u in range(n_units):
+            z += weights[y, u] * h[u]
+        logits[a] = z + output.biases.values[y, 0]
+
+
+@njit
+def backward_output(h, active, n_active, residuals, output, solver, one, gradient):
+    """Update the rows of the active labels and fill gradient, float32 (n_units,), with d loss / d h.
+
+    Label y with residual r: d loss / d h += r w_y, then w_y steps against r h and b_y against r.
+    one is float32 (1,) and holds 1, the direction of a bias.
+    """
+    weights, n_units = output.weights.values, output.weights.values.shape[1]
+    square = mean_square(h, n_units)
+    gradient[:n_units] = 0.0
+    for a in range(n_active):
+        y, r = active[a], residuals[a]
+        for u in range(n_units):
+            gradient[u] += r * weights[y, u]
+        update_row(output.weights, y, r, h, square, solver)
+        update_row(output.biases, y, r, one, np.float32(1.0), solver)
+
+
+@njit
+def backward_hidden(x, i, network, activation, solver, one, hidden, gradients):
+    """Update the hidden layers; row n_hidden - 1 of gradients holds d loss / d hidden on entry.
+
+    x Rows, i the sample, hidden and gradients float32 (n_hidden, width).
+    """
+    for layer in range(network.n_hidden - 1, -1, -1):
+        weights = network.hidden[layer].weights
+        n_units = weights.values.shape[1]
+        gradient = gradients[layer]
+        activation_gradient(hidden[layer], n_units, activation, gradient)
+        square = mean_square(gradient, n_units)
+        update_row(network.hidden[layer].biases, 0, one[0], gradient, square, solver)
+        if layer > 0:
+            for v in range(weights.values.shape[0]):
+                total = np.float32(0.0)
+                for u in range(n_units):
+                    total += weights.values[v, u] * gradient[u]
+                gradients[layer - 1, v] = total
+                update_row(weights, v, hidden[layer - 1, v], gradient, square, solver)
+        else:
+            for p in range(x.indptr[i], x.indptr[i + 1]):
+                update_row(weights, x.indices[p], x.data[p], gradient, square, solver)
+
+
+def network_bytes(n_features, n_labels, hidden_layer_sizes, solver):
+    """Compute the memory that a network takes, in bytes, with the state of its solver."""
+    sizes = [n_features, *hidden_layer_sizes, n_labels]
+    n_weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+    return 4 * n_weights * (3 if solver == "adam" else 1)
+
+
+def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x, rng):
+    """Allocate a network with random hidden layers and an output layer of zeros.
+
+    The hidden weights are Gaussian, scaled so that the hidden vectors of the samples x, Rows, have a
+    root mean square norm of about HIDDEN_NORM. rng is a numpy Generator.
+    """
+    mean_square_norm = np.dot(x.data, x.data) / (len(x.indptr) - 1)
+    norm = HIDDEN_NORM / np.sqrt(mean_square_norm) if mean_square_norm > 0 else HIDDEN_NORM
+    gain = np.sqrt(2.0) if activation == "relu" else 1.0  # relu takes half of the squared norm away
+    hidden, n_in = [], n_features
+    # one layer without units stands for none: the type of a network tells no depth of 0
+    for n_units in hidden_layer_sizes or [0]:
+        weights = rng.standard_normal((n_in, n_units), dtype=np.float32)
+        weights *= np.float32(gain * norm / np.sqrt(max(n_units, 1)))
+        biases = np.zeros((1, n_units), dtype=np.float32)
+        hidden.append(make_layer(weights, biases, solver, HIDDEN_ACCUMULATOR))
+        n_in, norm = n_units, 1.0
+    n_units = hidden_layer_sizes[-1] if hidden_layer_sizes else n_features
+    weights = np.zeros((n_labels, n_units), dtype=np.float32)
+    biases = np.zeros((n_labels, 1), dtype=np.float32)
+    output = make_layer(weights, biases, solver, OUTPUT_ACCUMULATOR)
+    return Network(len(hidden_layer_sizes), tuple(hidden), output)
+
+
+def initialise_output(network, samples, activation, init, loss, rng):
+    """Set the first weights and biases of the output layer; labels without samples get random weights."""
+    values = network.output.weights.values
+    if init == "centroid":
+        width = max(layer.weights.values.shape[1] for layer in network.hidden) or values.shape[1]
+        hidden = np.zeros((len(network.hidden), width), dtype=np.float32)
+        add_centroids(samples, network, activation, hidden)
+        scale_centroids(values)
+    empty = np.flatnonzero(~values.any(axis=1))
+    values[empty] = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
+    values[empty] /= np.sqrt(np.float32(values.shape[1]))
+    if loss == SIGMOID:
+        network.output.biases.values[:] = SIGMOID_BIAS
+
+
+@njit
+def add_centroids(samples, network, activation, hidden):
+    """Add the hidden vector of each sample to the output rows of its true labels; hidden as in forward."""
+    x, y, values = samples.x, samples.y, network.output.weights.values
+    for i in range(x.indptr.shape[0] - 1):
+        forward(x, i, network, activation, hidden)
+        for p in range(y.indptr[i], y.indptr[i + 1]):
+            for u in range(values.shape[1]):
+                values[y.indices[p], u] += hidden[hidden.shape[0] - 1, u]
+
+
+def scale_centroids(values):
+    """Turn sums of hidden vectors c into weights, in place: 3 c |c|^-0.85 m^-0.15, m the median of |c|.
+
+    The norms are drawn together, but not made equal: frequent labels keep the larger ones.
+    """
+    norms = np.sqrt(np.einsum("yu,yu->y", values, values, dtype=np.float64))
+    present = norms > 0
+    if present.any():
+        scale = np.zeros_like(norms)
+        scale[present] = CENTROID_SCALE * norms[present] ** -0.85 * np.median(norms[present]) ** -0.15
+        values *= scale[:, np.newaxis].astype(np.float32)

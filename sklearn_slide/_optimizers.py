@@ -1,0 +1,100 @@
+"""One row of parameters and its gradient -> the updated row.
+
+Every parameter of the network is a matrix that is updated a row at a time, in place, as soon as a
+sample asks for it. Rows that no sample touches cost nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_slide._numba import njit
+
+ADAGRAD, ADAM = 0, 1
+SOLVERS = {"adagrad": ADAGRAD, "adam": ADAM}
+
+BETA_1 = np.float32(0.9)
+BETA_2 = np.float32(0.999)
+ADAM_EPSILON = np.float32(1e-8)
+
+
+class Weights(NamedTuple):
+    """A float32 matrix that is updated a row at a time, and what the solver remembers of each row."""
+
+    values: np.ndarray  # float32 (n_rows, n_columns), C-contiguous
+    steps: (
+        np.ndarray
+    )  # float32 (n_rows,): adagrad's sum of mean squared gradients, or adam's number of updates
+    first_moment: np.ndarray  # float32, the shape of values with adam, (0, 0) with adagrad
+    second_moment: np.ndarray  # float32, as first_moment
+
+
+class Solver(NamedTuple):
+    """What an update needs beside the row and its gradient."""
+
+    kind: int  # ADAGRAD or ADAM
+    learning_rate: np.float32
+
+
+def make_weights(values, solver, initial_accumulator):
+    """Wrap a float32 matrix with the fresh state of a solver, one of SOLVERS' keys."""
+    moments = values.shape if SOLVERS[solver] == ADAM else (0, 0)
+    start = initial_accumulator if SOLVERS[solver] == ADAGRAD else 0.0
+    return Weights(
+        values,
+        np.full(values.shape[0], start, dtype=np.float32),
+        np.zeros(moments, dtype=np.float32),
+        np.zeros(moments, dtype=np.float32),
+    )
+
+
+@njit
+def mean_square(vector, n):
+    """Compute the mean of the squares of vector[:n], float32."""
+    total = np.float32(0.0)
+    for u in range(n):
+        total += vector[u] * vector[u]
+    return total / np.float32(max(n, 1))
+
+
+@njit
+def update_row(weights, row, scale, direction, square, solver):
+    """Step against the gradient scale * direction of one row.
+
+    weights Weights, scale float32, direction float32 (at least n_columns,), square float32 the mean of
+    the squares of direction. A gradient of zero leaves the row and its state as they are.
+    """
+    if scale == 0.0 or square == 0.0:
+        return
+    if solver.kind == ADAGRAD:
+        adagrad_row(weights, row, scale, direction, square, solver.learning_rate)
+    else:
+        adam_row(weights, row, scale, direction, solver.learning_rate)
+
+
+@njit
+def adagrad_row(weights, row, scale, direction, square, learning_rate):
+    """Update one row by Adagrad with one accumulator a row: s += mean(g**2), w -= rate * g / sqrt(s)."""
+    weights.steps[row] += scale * scale * square
+    factor = learning_rate * scale / np.sqrt(weights.steps[row])
+    for u in range(weights.values.shape[1]):
+        weights.values[row, u] -= factor * direction[u]
+
+
+@njit
+def adam_row(weights, row, scale, direction, learning_rate):
+    """Update one row by lazy Adam: moments and bias correction count the updates of this row alone.
+
+    Kingma & Ba (2015), algorithm 1, with t the number of updates of the row.
+    """
+    weights.steps[row] += np.float32(1.0)
+    t = weights.steps[row]
+    correction = np.sqrt(np.float32(1.0) - BETA_2**t) / (np.float32(1.0) - BETA_1**t)
+    factor = learning_rate * correction
+    for u in range(weights.values.shape[1]):
+        g = scale * direction[u]
+        m = BETA_1 * weights.first_moment[row, u] + (np.float32(1.0) - BETA_1) * g
+        v = BETA_2 * weights.second_moment[row, u] + (np.float32(1.0) - BETA_2) * g * g
+        weights.first_moment[row, u] = m
+        weights.second_moment[row, u] = v
+        weights.values[row, u] -= factor * m / (np.sqrt(v) + ADAM_EPSILON)

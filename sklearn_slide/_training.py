@@ -1,0 +1,161 @@
+"""The flow of one training sample, and the chunk of samples that one thread works through."""
+
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel
+
+from sklearn_slide._hashing import Hasher, hash_rows, hash_vector, work_size
+from sklearn_slide._losses import compute_residuals
+from sklearn_slide._network import Network, backward_hidden, backward_output, forward, score_labels
+from sklearn_slide._numba import njit, start_stream
+from sklearn_slide._optimizers import Solver
+from sklearn_slide._parallel import run_over_range, run_parts, split_range
+from sklearn_slide._sampling import ActiveSet, Sampler, add_negatives, add_true, make_active_set
+from sklearn_slide._tables import Tables, build_tables
+
+
+class Engine(NamedTuple):
+    """What all threads share: the weights that they update, the tables that they read, and the settings."""
+
+    network: Network
+    hasher: Hasher
+    tables: Tables
+    sampler: Sampler
+    solver: Solver
+    activation: int
+    loss: int
+
+
+class Scratch(NamedTuple):
+    """What one worker writes on while it computes a sample."""
+
+    active: ActiveSet
+    hidden: np.ndarray  # float32 (max(n_hidden, 1), width), the hidden vectors, a row a layer
+    gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them
+    logits: np.ndarray  # float32 (capacity,)
+    residuals: np.ndarray  # float32 (capacity,)
+    codes: np.ndarray  # int32 (n_tables,)
+    hash_work: np.ndarray  # float32, what the hash family needs
+    one: np.ndarray  # float32 (1,), holds 1
+
+
+def make_scratch(network, hasher, sampler, max_true):
+    """Allocate the scratch of one worker for samples with up to max_true true labels."""
+    n_labels, n_units = network.output.weights.values.shape
+    width = max([n_units] + [layer.weights.values.shape[1] for layer in network.hidden])
+    capacity = min(n_labels, max(sampler.n_active, max_true))
+    n_tables = hasher.n_tables if sampler.n_hashed else 0
+    return Scratch(
+        active=make_active_set(n_labels, capacity, n_tables, sampler.bucket_size),
+        hidden=np.zeros((max(network.n_hidden, 1), width), dtype=np.float32),
+        gradients=np.zeros((max(network.n_hidden, 1), width), dtype=np.float32),
+        logits=np.zeros(capacity, dtype=np.float32),
+        residuals=np.zeros(capacity, dtype=np.float32),
+        codes=np.zeros(n_tables, dtype=np.int32),
+        hash_work=np.zeros(work_size(hasher), dtype=np.float32),
+        one=np.ones(1, dtype=np.float32),
+    )
+
+
+@njit
+def train_sample(samples, i, engine, scratch):
+    """Learn from sample i in place; return its loss over the active labels and their number.
+
+    A loss that is not finite stops before any weight is touched.
+    """
+    network, active = engine.network, scratch.active
+    h = scratch.hidden[max(network.n_hidden, 1) - 1]
+    gradient = scratch.gradients[max(network.n_hidden, 1) - 1]
+
+    forward(samples.x, i, network, engine.activation, scratch.hidden)
+    if engine.sampler.n_hashed > 0:
+        hash_vector(
+            h[: network.output.weights.values.shape[1]], engine.hasher, scratch.hash_work, scratch.codes
+        )
+
+    n_true = add_true(samples.y, i, active)
+    n_active = add_negatives(samples, i, scratch.codes, engine.tables, engine.sampler, n_true, active)
+
+    score_labels(h, active.labels, n_active, network.output, scratch.logits)
+    loss = compute_residuals(scratch.logits, n_active, n_true, engine.loss, scratch.residuals)
+    if not np.isfinite(loss):
+        return loss, n_active
+
+    backward_output(
+        h, active.labels, n_active, scratch.residuals, network.output, engine.solver, scratch.one, gradient
+    )
+    backward_hidden(
+        samples.x,
+        i,
+        network,
+        engine.activation,
+        engine.solver,
+        scratch.one,
+        scratch.hidden,
+        scratch.gradients,
+    )
+    return loss, n_active
+
+
+@njit
+def train_chunk(samples, order, start, stop, seed, epoch, engine, scratch):
+    """Learn from the samples order[start:stop], int64; return the sums of their losses and active labels."""
+    total_loss, total_active = 0.0, 0
+    for s in range(start, stop):
+        start_stream(scratch.active.stream, seed, epoch, order[s])
+        loss, n_active = train_sample(samples, order[s], engine, scratch)
+        total_loss += loss
+        total_active += n_active
+        if not np.isfinite(loss):
+            break
+    return total_loss, total_active
+
+
+# A round of one thread is about this many multiplications by a weight: some tenths of a second.
+_ROUND_WORK = 3e8
+
+
+def rebuild_tables(network, hasher, tables, n_jobs):
+    """Hash the weights of every label and sort the labels into the tables anew."""
+    values = network.output.weights.values
+    codes = np.empty((values.shape[0], hasher.n_tables), dtype=np.int32)
+
+    def hash_part(start, stop):
+        work = np.empty(work_size(hasher), dtype=np.float32)
+        hash_rows(values, start, stop, hasher, work, codes)
+
+    run_over_range(hash_part, 0, values.shape[0], n_jobs)
+    run_over_range(lambda first, last: build_tables(codes, first, last, tables), 0, hasher.n_tables, n_jobs)
+
+
+def train_rounds(samples, order, engine, scratches, schedule, n_seen, seed, epoch):
+    """Learn from the samples in the given order, one thread for each scratch, rebuilding tables when due.
+
+    order int64 (n_samples,), schedule RehashSchedule, or None without tables, n_seen the samples learned
+    from before. Threads meet after each round of a few tenths of a second; then (samples done, sum of
+    their losses, sum of their active labels) of the round is yielded, and an interrupt can arrive.
+    """
+    n_jobs = len(scratches)
+    n_units = engine.network.output.weights.values.shape[1]
+    size = int(np.clip(_ROUND_WORK / (len(scratches[0].logits) * n_units), 1, 8192)) * n_jobs
+
+    def train_part(start, stop, scratch):
+        return train_chunk(samples, order, start, stop, seed, epoch, engine, scratch)
+
+    with Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem") as parallel:
+        start = 0
+        while start < len(order):
+            stop = min(start + size, len(order))
+            if schedule is not None:
+                if n_seen + start >= schedule.due:
+                    rebuild_tables(engine.network, engine.hasher, engine.tables, n_jobs)
+                    schedule.advance()
+                stop = min(stop, start + int(np.ceil(schedule.due - n_seen - start)))
+            parts = [
+                (*part, scratch)
+                for part, scratch in zip(split_range(start, stop, n_jobs), scratches, strict=False)
+            ]
+            losses, n_active = zip(*run_parts(train_part, parts, parallel), strict=True)
+            yield stop - start, sum(losses), sum(n_active)
+            start = stop

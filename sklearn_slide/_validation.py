@@ -1,0 +1,128 @@
+"""What comes in and goes out: samples and targets <-> CSR arrays, memory, and attributes after a failure."""
+
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import scipy.sparse as sp
+import sklearn
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklearn_slide._sampling import Pattern, Rows
+
+
+def as_rows(X):
+    """Turn validated float32 samples, dense or CSR, into Rows; arrays that fit are not copied."""
+    X = sp.csr_array(X)  # wraps the arrays of a CSR matrix
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return Rows(X.indptr.astype(np.int64, copy=False), X.indices, X.data)
+
+
+def transpose_pattern(x, n_columns):
+    """List, for each column of Rows, the rows that have an entry there: Pattern (n_columns, n_rows)."""
+    n_rows = len(x.indptr) - 1
+    columns = sp.csr_array((x.data, x.indices, x.indptr), shape=(n_rows, n_columns)).tocsc()
+    return Pattern(columns.indptr.astype(np.int64), columns.indices.astype(np.int32, copy=False))
+
+
+def is_multilabel(y):
+    """Tell a multi-label indicator from class labels, which have one dimension or one dense column."""
+    return sp.issparse(y) or (y.ndim == 2 and y.shape[1] != 1)
+
+
+def encode_indicator(y):
+    """Turn a sparse or dense 0/1 indicator into a Pattern, sorted and without duplicates."""
+    values = y.data if sp.issparse(y) else y
+    valid = np.isin(values, (0, 1))
+    if not valid.all():
+        raise ValueError(
+            "y must be a binary indicator of labels, with no values but 0 and 1 (a multi-label target), or "
+            "one class label for each sample (a 1-D array). Got a 2-D y that holds "
+            f"{values[~valid].flat[0]!r}."
+        )
+    y = sp.csr_array(y, copy=True)
+    y.eliminate_zeros()
+    y.sum_duplicates()
+    return Pattern(y.indptr.astype(np.int64), y.indices.astype(np.int32, copy=False))
+
+
+def encode_classes(y, classes):
+    """Turn 1-D class labels into a Pattern with one label a row, its position in the sorted classes."""
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y holds {unknown[0]!r}, which is not among the classes {_shorten(classes)}. "
+            "Pass all classes in the first call to partial_fit, or fit a new classifier."
+        )
+    positions = np.searchsorted(classes, y)
+    return Pattern(np.arange(len(y) + 1, dtype=np.int64), positions.astype(np.int32))
+
+
+def check_classes(y, multilabel, classes, known, partial):
+    """Return the classes that y may hold: the known ones, or those that the first call gives.
+
+    y is validated; classes is partial_fit's argument, known the fitted classes_ or None.
+    """
+    if not multilabel:
+        check_classification_targets(y)
+    if classes is not None:
+        classes = np.unique(classes)
+    if known is not None:
+        if classes is not None and not np.array_equal(classes, known):
+            raise ValueError(
+                f"classes={_shorten(classes)} is not the same as on the last call to partial_fit or fit: "
+                f"{_shorten(known)}. Leave it out, or fit a new classifier."
+            )
+        found = known
+    elif classes is not None:
+        found = classes
+    elif multilabel:
+        found = np.arange(y.shape[1])
+    elif partial:
+        raise ValueError("classes must be passed on the first call to partial_fit if y holds class labels.")
+    else:
+        found = np.unique(y)
+    if multilabel and y.shape[1] != len(found):
+        raise ValueError(
+            f"y has {y.shape[1]} columns, one for each label, but the classifier has {len(found)} labels. "
+            "Give y the same number of columns as before, or fit a new classifier."
+        )
+    return found
+
+
+def _shorten(values):
+    return np.array2string(np.asarray(values), threshold=10, separator=", ")
+
+
+def make_csr(data, indices, indptr, shape):
+    """Make the CSR matrix or array that scikit-learn's configuration asks for."""
+    interface = sklearn.get_config().get("sparse_interface", "spmatrix")
+    container = sp.csr_array if interface == "sparray" else sp.csr_matrix
+    return container((data, indices, indptr), shape=shape)
+
+
+def require_memory(n_bytes, purpose, way_out):
+    """Raise MemoryError before anything is allocated if n_bytes are more than the machine has."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not told on this system: the allocation itself will
+        return
+    if n_bytes > available:
+        raise MemoryError(
+            f"{purpose} would take {n_bytes / 2**30:.1f} GiB; this machine has {available / 2**30:.1f} GiB. "
+            f"{way_out}"
+        )
+
+
+@contextmanager
+def attributes_kept_on_failure(estimator):
+    """Give the estimator back the attributes it had if the block fails or is interrupted."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
