@@ -1,0 +1,578 @@
+"""Ranking metrics at k for sparse multi-label targets, and scorers made of them for model selection.
+
+No metric makes an ``(n_samples, n_labels)`` array of a sparse input.
+"""
+
+import inspect
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_scalar, gen_batches
+
+__all__ = [
+    "coverage_at_k",
+    "label_propensities",
+    "ndcg_at_k",
+    "precision_at_k",
+    "predict_top_k",
+    "ps_precision_at_k",
+    "recall_at_k",
+    "top_k_scorer",
+]
+
+BLOCK_SIZE = 2**20  # dense scores that are searched at a time for the best labels
+
+
+def precision_at_k(y_true, y_pred, *, k=5, sample_weight=None):
+    """Compute the mean share of true labels among the k best predictions of a row.
+
+    A row without true labels counts as 0. For class labels this is top-k accuracy divided by k.
+
+    Parameters
+    ----------
+    y_true : {array-like, sparse} of shape (n_samples, n_labels), or array-like of shape (n_samples,)
+        A 0/1 indicator of the true labels; or the class labels, numbers or strings, of a multi-class target.
+    y_pred : array-like of shape (n_samples, m), or {array-like, sparse} of shape (n_samples, n_labels)
+        Integer dtype: m >= k label ids, best first, as ``predict_top_k`` returns them; -1 is "no label" and
+        counts as wrong. Floating dtype: scores; ties go to the lower label. Sparse of any dtype: scores of
+        the stored labels; a label that is not stored is never predicted, be the stored scores negative or
+        fewer than k. For 1-D `y_true`: class labels, best first, where -1 is a class if `y_true` has it.
+    k : int, default=5
+        Number of predictions of each row that count.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row in the mean; None weighs all rows the same.
+
+    Returns
+    -------
+    float
+        Precision at k, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `y_true` is not binary; if the numbers of rows or labels differ; if a label id is not in
+        [-1, n_labels) or comes twice in a row's first k; if `y_pred` has fewer than k columns, or has NaN.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import precision_at_k
+    >>> precision_at_k([[1, 1, 0, 0], [0, 0, 0, 1]], [[0, 1, 2], [0, 3, 1]], k=2)
+    0.75
+    >>> precision_at_k(["cat", "dog"], [["cat", "dog"], ["cat", "cow"]], k=1)
+    0.5
+    """
+    result = _compare(y_true, y_pred, k)
+    return _mean(result.hits.mean(axis=1), sample_weight)
+
+
+def recall_at_k(y_true, y_pred, *, k=5, sample_weight=None, zero_division=0.0):
+    """Compute the mean share of a row's true labels that its k best predictions hold.
+
+    For class labels this is top-k accuracy.
+
+    Parameters
+    ----------
+    y_true, y_pred, k, sample_weight
+        As in :func:`precision_at_k`, and raising the same errors.
+    zero_division : {0.0, 1.0, np.nan}, default=0.0
+        Recall of a row without true labels; ``np.nan`` leaves such rows out of the mean.
+
+    Returns
+    -------
+    float
+        Recall at k, in [0, 1]; NaN only if every row of positive weight is left out.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import recall_at_k
+    >>> recall_at_k([[1, 1, 0, 0], [0, 0, 0, 1]], [[0, 2], [0, 3]], k=2)
+    0.75
+    """
+    if not isinstance(zero_division, Real) or not (zero_division in (0, 1) or np.isnan(zero_division)):
+        raise ValueError(f"zero_division must be 0.0, 1.0 or np.nan; got {zero_division!r}")
+    result = _compare(y_true, y_pred, k)
+    recall = np.full(len(result.hits), float(zero_division))
+    np.divide(result.hits.sum(axis=1), result.n_true, out=recall, where=result.n_true > 0)
+    return _mean(recall, sample_weight)
+
+
+def ndcg_at_k(y_true, y_pred, *, k=5, sample_weight=None):
+    r"""Compute the mean normalised discounted cumulative gain of the k best predictions of a row.
+
+    A hit at rank r gains :math:`1 / \log_2(r + 1)`; the sum is divided by that of a perfect ranking. A row
+    without true labels counts as 0, as in :func:`sklearn.metrics.ndcg_score`.
+
+    Parameters
+    ----------
+    y_true, y_pred, k, sample_weight
+        As in :func:`precision_at_k`, and raising the same errors.
+
+    Returns
+    -------
+    float
+        nDCG at k, in [0, 1].
+
+    References
+    ----------
+    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM Transactions on
+    Information Systems 20(4), 2002; here every rank from the first on is discounted.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import ndcg_at_k
+    >>> round(ndcg_at_k([[0, 1, 0, 0]], [[0, 1, 2]], k=3), 4)
+    0.6309
+    """
+    result = _compare(y_true, y_pred, k)
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discounts)[np.clip(result.n_true, 1, k) - 1]
+    return _mean(result.hits @ discounts / ideal, sample_weight)
+
+
+def ps_precision_at_k(y_true, y_pred, propensities, *, k=5, sample_weight=None):
+    r"""Compute the propensity-scored precision at k, which rewards hits on rare labels more.
+
+    The gain of a hit on label l is :math:`1 / p_l`. The gain of all rows together is divided by the best
+    that k predictions a row can reach, as the Extreme Classification Repository reports it.
+
+    Parameters
+    ----------
+    y_true : {array-like, sparse} of shape (n_samples, n_labels)
+        A 0/1 indicator of the true labels; 1-D class labels are not supported.
+    y_pred, k, sample_weight
+        As in :func:`precision_at_k`, and raising the same errors.
+    propensities : array-like of shape (n_labels,)
+        The chance, in (0, 1], that a true label of each kind is observed; :func:`label_propensities`
+        estimates it from the training rows. Another shape or range raises ValueError.
+
+    Returns
+    -------
+    float
+        Propensity-scored precision at k, in [0, 1]; 0 if no row of positive weight has a true label.
+
+    References
+    ----------
+    Jain, Prabhu and Varma, "Extreme multi-label loss functions for recommendation, tagging, ranking & other
+    missing label applications", KDD 2016: the propensity-scored precision.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import ps_precision_at_k
+    >>> ps_precision_at_k([[1, 1, 0]], [[0, 2]], propensities=[0.5, 0.25, 1.0], k=1)
+    0.5
+    """
+    result = _compare(y_true, y_pred, k, class_labels=False)
+    propensities = np.asarray(propensities, dtype=float)
+    if propensities.shape != (result.n_labels,) or not np.all((propensities > 0) & (propensities <= 1)):
+        raise ValueError(
+            f"propensities must have shape (n_labels,) = ({result.n_labels},) and values in (0, 1], not "
+            f"inverse ones; got shape {propensities.shape} and {np.array2string(propensities, threshold=10)}"
+        )
+    gains = 1 / propensities
+    # a -1 in top reads the gain of the last label, and is never a hit
+    gained = np.sum(gains[result.top] * result.hits, axis=1)
+    true_gains = gains[result.true_labels]
+    order, rank = _rank_in_rows(result.true_rows, true_gains, result.n_true)
+    reachable = np.bincount(result.true_rows, true_gains[order] * (rank < k), minlength=len(gained))
+    best = _mean(reachable, sample_weight)
+    return _mean(gained, sample_weight) / best if best > 0 else 0.0
+
+
+def coverage_at_k(y_true, y_pred, *, k=5):
+    """Compute the share of labels that are found at least once among the k best predictions of the rows.
+
+    A label is found in a row where it is true and one of the k best. Labels without a true row do not count.
+    Frequent labels make a high precision; coverage tells what becomes of the others.
+
+    Parameters
+    ----------
+    y_true, y_pred, k
+        As in :func:`precision_at_k`, and raising the same errors.
+
+    Returns
+    -------
+    float
+        Coverage at k, in [0, 1]; 0 if no row has a true label.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import coverage_at_k
+    >>> coverage_at_k([[1, 0, 0], [1, 1, 0]], [[0, 2], [0, 2]], k=2)
+    0.5
+    """
+    result = _compare(y_true, y_pred, k)
+    n_present = np.unique(result.true_labels).size
+    return np.unique(result.top[result.hits]).size / n_present if n_present else 0.0
+
+
+def label_propensities(y_train, *, a=0.55, b=1.5):
+    r"""Estimate from the training rows how likely a true label is to be observed.
+
+    With N rows, of which :math:`N_l` have label l, and :math:`C = (\ln N - 1) (b + 1)^a`,
+
+    .. math:: p_l = 1 / (1 + C (N_l + b)^{-a})
+
+    Parameters
+    ----------
+    y_train : {array-like, sparse} of shape (n_samples, n_labels)
+        A 0/1 indicator of the labels of the training rows, at least 3.
+    a, b : float, default=0.55 and 1.5
+        Positive parameters of the curve. The paper fits 0.5 and 0.4 on Wikipedia, 0.6 and 2.6 on Amazon.
+
+    Returns
+    -------
+    ndarray of shape (n_labels,), float64
+        Propensities in (0, 1), larger for more frequent labels.
+
+    Raises
+    ------
+    ValueError
+        If `y_train` is not a binary 2-D indicator of 3 rows or more, or `a` or `b` is not positive.
+
+    References
+    ----------
+    Jain, Prabhu and Varma, "Extreme multi-label loss functions for recommendation, tagging, ranking & other
+    missing label applications", KDD 2016: the propensity model.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import label_propensities
+    >>> label_propensities([[1, 0], [1, 0], [1, 0], [1, 1]]).round(3)
+    array([0.8  , 0.721])
+    """
+    check_scalar(a, "a", Real, min_val=0, include_boundaries="neither")
+    check_scalar(b, "b", Real, min_val=0, include_boundaries="neither")
+    _, labels, (n_samples, n_labels) = _true_pairs(_as_array(y_train, "y_train"), "y_train")
+    if n_samples < 3:
+        raise ValueError(f"y_train must have at least 3 rows, so that ln(n_samples) > 1; got {n_samples}")
+    c = (np.log(n_samples) - 1) * (b + 1) ** a
+    return 1 / (1 + c * (np.bincount(labels, minlength=n_labels) + b) ** -a)
+
+
+def predict_top_k(model, X, k=5):
+    """Predict the k best labels of each row with an estimator, a Pipeline or a fitted search.
+
+    Parameters
+    ----------
+    model : object
+        A fitted estimator with ``predict_top_k(X, k)``; a :class:`~sklearn.pipeline.Pipeline` whose last
+        step is such a model, where `X` goes through the earlier steps; or a fitted search over such a model.
+    X : {array-like, sparse} of shape (n_samples, n_features), or what the first step of the Pipeline takes
+        The samples.
+    k : int, default=5
+        Number of labels for each row.
+
+    Returns
+    -------
+    labels, scores : ndarrays of shape (n_samples, k)
+        What the method of the estimator returns: the best labels, best first, and their scores.
+
+    Raises
+    ------
+    TypeError
+        If `model` holds no ``predict_top_k``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_slide.metrics import predict_top_k
+    >>> class Constant:
+    ...     def predict_top_k(self, X, k):
+    ...         return np.tile(np.arange(k), (len(X), 1)), np.ones((len(X), k))
+    >>> predict_top_k(Constant(), [[0.0], [1.0]], k=3)[0]
+    array([[0, 1, 2],
+           [0, 1, 2]])
+    """
+    if hasattr(model, "predict_top_k"):
+        return model.predict_top_k(X, k)
+    if isinstance(model, Pipeline):
+        for _, step in model.steps[:-1]:
+            if step is not None and step != "passthrough":
+                X = step.transform(X)
+        return predict_top_k(model.steps[-1][1], X, k)
+    if hasattr(model, "best_estimator_"):
+        return predict_top_k(model.best_estimator_, X, k)
+    raise TypeError(
+        "model must be an estimator with a method predict_top_k, a Pipeline that ends in one, or a search "
+        f"over one that was fitted with refit; got {model!r}"
+    )
+
+
+def top_k_scorer(metric, k=5, **metric_params):
+    """Make a scorer for GridSearchCV, RandomizedSearchCV and the cross-validation functions.
+
+    The scorer serves whatever :func:`predict_top_k` takes, and makes neither targets nor predictions dense.
+
+    Parameters
+    ----------
+    metric : str or callable
+        "coverage_at_k", "ndcg_at_k", "precision_at_k", "ps_precision_at_k" or "recall_at_k". A callable is
+        called as ``metric(y_true, labels, k=k, **metric_params)``; higher is better.
+    k : int, default=5
+        Number of labels of each row to predict and to score.
+    **metric_params
+        Further arguments of the metric, such as ``propensities=...`` of "ps_precision_at_k".
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y, sample_weight=None) -> float``; it pickles if `metric` does.
+
+    Raises
+    ------
+    ValueError
+        If `metric` is no known name or k is less than 1.
+    TypeError
+        If `metric` is neither name nor callable, k is no integer, or `metric_params` do not fit the metric.
+
+    Notes
+    -----
+    ``cross_val_score``, ``cross_validate`` and ``learning_curve`` of scikit-learn refuse a sparse y before
+    scoring. They take it within ``sklearn.config_context(skip_parameter_validation=True)``.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import top_k_scorer
+    >>> {"P@1": top_k_scorer("precision_at_k", k=1), "nDCG@5": top_k_scorer("ndcg_at_k")}
+    {'P@1': top_k_scorer('precision_at_k', k=1), 'nDCG@5': top_k_scorer('ndcg_at_k', k=5)}
+    """
+    metrics = (coverage_at_k, ndcg_at_k, precision_at_k, ps_precision_at_k, recall_at_k)
+    by_name = {function.__name__: function for function in metrics}
+    if isinstance(metric, str) and metric in by_name:
+        metric = by_name[metric]
+    if not callable(metric):
+        error = ValueError if isinstance(metric, str) else TypeError
+        raise error(f"metric must be one of {list(by_name)} or a callable; got {metric!r}")
+    check_scalar(k, "k", Integral, min_val=1)
+    return _TopKScorer(metric, k, metric_params)
+
+
+class _TopKScorer:
+    """Call `metric` on the true labels and the labels that ``predict_top_k`` of a model gives."""
+
+    def __init__(self, metric, k, metric_params):
+        self.metric, self.k, self.metric_params = metric, k, metric_params
+        try:
+            inspect.signature(metric).bind("y_true", "y_pred", k=k, **metric_params)
+        except TypeError as error:
+            raise TypeError(
+                f"{self!r} must fit {self._name()}{inspect.signature(metric)}: {error}"
+            ) from error
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        params = dict(self.metric_params)
+        if sample_weight is not None:
+            if not self._accept_sample_weight():
+                raise ValueError(f"sample_weight must be None, since {self._name()} takes no weights")
+            params["sample_weight"] = sample_weight
+        labels, _ = predict_top_k(estimator, X, self.k)
+        return float(self.metric(y, labels, k=self.k, **params))
+
+    def _accept_sample_weight(self):
+        """Tell whether the metric takes weights; a search over several metrics asks by this name."""
+        return "sample_weight" in inspect.signature(self.metric).parameters
+
+    def _name(self):
+        return getattr(self.metric, "__name__", repr(self.metric))
+
+    def __repr__(self):
+        ours = getattr(self.metric, "__module__", None) == __name__
+        shown = [repr(self._name()) if ours else self._name(), f"k={self.k}"]
+        for key, value in self.metric_params.items():
+            shape = getattr(value, "shape", ())
+            shown.append(f"{key}=<array of shape {shape}>" if shape else f"{key}={value!r}")
+        return f"top_k_scorer({', '.join(shown)})"
+
+
+class _Comparison(NamedTuple):
+    """The k best labels of each row, and the true labels as pairs sorted by row and label."""
+
+    top: np.ndarray  # (n_samples, k), int64; -1 = no label
+    hits: np.ndarray  # (n_samples, k), bool
+    true_rows: np.ndarray  # (n_pairs,), int64
+    true_labels: np.ndarray  # (n_pairs,), int64
+    n_true: np.ndarray  # (n_samples,), int64: the number of true labels
+    n_labels: int
+
+
+def _compare(y_true, y_pred, k, *, class_labels=True):
+    """Check what a metric is given and look every predicted label up."""
+    check_scalar(k, "k", Integral, min_val=1)
+    y_true, y_pred = _as_array(y_true, "y_true"), _as_array(y_pred, "y_pred")
+    if len(y_pred.shape) != 2 or y_pred.shape[1] < k:
+        raise ValueError(
+            f"y_pred must have shape (n_samples, m) with m >= k; got shape {y_pred.shape} and k={k}. Predict "
+            "more labels or lower k"
+        )
+    if y_pred.shape[0] != y_true.shape[0] or y_true.shape[0] == 0:
+        raise ValueError(
+            "y_true and y_pred must have the same number of rows, at least 1; "
+            f"got {y_true.shape[0]} in y_true and {y_pred.shape[0]} in y_pred"
+        )
+    if class_labels and not sp.issparse(y_true) and y_true.size == len(y_true):
+        true_rows = np.arange(len(y_true))
+        true_labels, top, n_labels = _encode_classes(y_true.ravel(), y_pred, k)
+    else:
+        true_rows, true_labels, (_, n_labels) = _true_pairs(y_true, "y_true")
+        top = _top_labels(y_pred, n_labels, k)
+    ids = np.sort(top, axis=1)
+    twice = np.any((ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] >= 0), axis=1)
+    if np.any(twice):
+        row = np.argmax(twice)
+        raise ValueError(
+            f"y_pred must not hold a label twice among the first k={k} of a row; got {y_pred[row, :k]} in "
+            f"row {row}. Integers are read as label ids: pass scores, or a 0/1 indicator, as floats"
+        )
+    # one key for each true pair, row * n_labels + label: sorted, as the pairs are
+    keys = true_rows * n_labels + true_labels
+    wanted = np.arange(len(top))[:, np.newaxis] * n_labels + top
+    place = np.searchsorted(keys, wanted)
+    hits = (top >= 0) & (np.append(keys, -1)[place] == wanted)
+    return _Comparison(
+        top, hits, true_rows, true_labels, np.bincount(true_rows, minlength=len(top)), n_labels
+    )
+
+
+def _as_array(y, name):
+    """Return sparse input as it is and anything else as an ndarray of at least one dimension."""
+    try:
+        array = y if sp.issparse(y) else np.asarray(y)
+    except ValueError:  # rows of different lengths
+        array = np.empty(())
+    if array.shape == ():
+        raise ValueError(
+            f"{name} must be an array or sparse matrix; got {type(y).__name__}. Turn lists of labels into an "
+            "indicator with sklearn.preprocessing.MultiLabelBinarizer(sparse_output=True)"
+        )
+    return array
+
+
+def _true_pairs(y, name):
+    """Return the ones of a 0/1 indicator as rows and labels, int64, sorted and each once; and its shape."""
+    if len(y.shape) != 2:
+        raise ValueError(
+            f"{name} must be a 2-D indicator here; got shape {y.shape}. Turn class labels into one with "
+            "sklearn.preprocessing.LabelBinarizer(sparse_output=True)"
+        )
+    entries = y.tocoo() if sp.issparse(y) else None
+    values = y if entries is None else entries.data
+    if not np.all((values == 0) | (values == 1)):
+        raise ValueError(
+            f"{name} must be an indicator with no values but 0 and 1; got others, dtype {y.dtype}"
+        )
+    if entries is None:
+        return *np.nonzero(y), y.shape
+    n_labels = max(y.shape[1], 1)
+    keys = (entries.row.astype(np.int64) * n_labels + entries.col)[values != 0]
+    if np.any(keys[1:] <= keys[:-1]):
+        keys = np.unique(keys)
+    return *np.divmod(keys, n_labels), y.shape
+
+
+def _encode_classes(y_true, y_pred, k):
+    """Return ids of the true classes, (n_samples,), of the k best, (n_samples, k), and the number of ids."""
+    if sp.issparse(y_pred) or any(y.dtype.kind == "f" and np.any(y % 1 != 0) for y in (y_true, y_pred)):
+        raise ValueError(
+            "y_true and y_pred must both hold class labels where y_true is 1-D; got scores or "
+            "continuous values. For scores, make y_true an indicator with "
+            "sklearn.preprocessing.LabelBinarizer(sparse_output=True)"
+        )
+    top = y_pred[:, :k]
+    parts = [y_true, top.ravel()]
+    if y_true.dtype.kind != top.dtype.kind:
+        # as objects, strings and numbers refuse to be sorted; concatenated as they are, 1 would become '1'
+        parts = [part.astype(object) for part in parts]
+    try:
+        classes, ids = np.unique(np.concatenate(parts), return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"y_true and y_pred must hold class labels of one kind; got {y_true.dtype} and {y_pred.dtype}"
+        ) from error
+    top_ids = ids[len(y_true) :].reshape(top.shape)
+    if top.dtype.kind in "if" and not np.any(y_true == -1):
+        top_ids = np.where(top == -1, -1, top_ids)
+    return ids[: len(y_true)], top_ids, len(classes)
+
+
+def _top_labels(y_pred, n_labels, k):
+    """Return the k best labels of each row, int64, of label ids, dense scores or sparse scores."""
+    if not sp.issparse(y_pred) and y_pred.dtype.kind in "iu":
+        top = y_pred[:, :k].astype(np.int64)
+        if top.min() < -1 or top.max() >= n_labels:
+            raise ValueError(
+                f"y_pred must hold label ids below n_labels={n_labels}, or -1 for no label; got ids "
+                f"from {top.min()} to {top.max()}. Integers are read as label ids: pass scores as floats"
+            )
+        return top
+    if y_pred.dtype.kind not in ("biuf" if sp.issparse(y_pred) else "f"):
+        raise ValueError(
+            f"y_pred must hold integers (label ids) or floats (scores); got dtype {y_pred.dtype}"
+        )
+    if y_pred.shape[1] != n_labels:
+        raise ValueError(
+            f"y_pred of scores must have one column for each of the n_labels={n_labels} labels; got shape "
+            f"{y_pred.shape} and dtype {y_pred.dtype}. Label ids must be dense and of an integer dtype"
+        )
+    scores = sp.csr_array(y_pred) if sp.issparse(y_pred) else y_pred
+    if np.any(np.isnan(scores.data if sp.issparse(scores) else scores)):
+        raise ValueError("y_pred must hold scores that can be ranked; got NaN among them")
+    return _top_of_sparse(scores, k) if sp.issparse(scores) else _top_of_dense(scores, k)
+
+
+def _top_of_sparse(scores, k):
+    """Return the k best stored labels of each row of a CSR array, filled up with -1."""
+    if not scores.has_canonical_format:
+        scores = scores.copy()  # the index arrays may be the caller's
+        scores.sum_duplicates()
+    counts = np.diff(scores.indptr)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    order, rank = _rank_in_rows(rows, scores.data.astype(float), counts)
+    kept = rank < k
+    top = np.full((len(counts), k), -1, dtype=np.int64)
+    top[rows[kept], rank[kept]] = scores.indices[order[kept]]
+    return top
+
+
+def _top_of_dense(scores, k):
+    """Return the k best labels of each row of an ndarray, block by block of rows."""
+    n_samples, n_labels = scores.shape
+    top = np.empty((n_samples, k), dtype=np.int64)
+    for batch in gen_batches(n_samples, max(1, BLOCK_SIZE // n_labels)):
+        block = scores[batch]
+        kth = np.partition(block, -k, axis=1)[:, [-k]]
+        above, level = block > kth, block == kth
+        # of the labels that tie with the k-th best score, the lowest take the places that are left
+        places = k - above.sum(axis=1, keepdims=True)
+        labels = np.nonzero(above | (level & (level.cumsum(axis=1) <= places)))[1].reshape(-1, k)
+        order = np.argsort(-np.take_along_axis(block, labels, axis=1), axis=1, kind="stable")
+        top[batch] = np.take_along_axis(labels, order, axis=1)
+    return top
+
+
+def _rank_in_rows(rows, values, counts):
+    """Return the order by row, then by falling value, ties as they stand, and each place's rank in its row.
+
+    `rows` and `values` have shape (n,), rows rising; `counts`, (n_rows,), is how often each row comes.
+    """
+    order = np.lexsort((-values, rows))
+    return order, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _mean(values, sample_weight):
+    """Return the weighted mean over the rows whose value is not NaN, or NaN if they have no weight."""
+    weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    if (
+        weights.shape != values.shape
+        or not np.all((weights >= 0) & (weights < np.inf))
+        or not np.any(weights)
+    ):
+        raise ValueError(
+            f"sample_weight must be {len(values)} finite numbers >= 0, one for each row and not all 0; got "
+            f"shape {weights.shape} and {np.array2string(weights, threshold=10)}"
+        )
+    kept = ~np.isnan(values)
+    total = weights[kept].sum()
+    return float(values[kept] @ weights[kept] / total) if total > 0 else np.nan
