@@ -13,7 +13,14 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from sklearn_slide import _inference, _training
 from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
 from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS
-from sklearn_slide._network import ACTIVATIONS, initialise_output, make_network, network_bytes
+from sklearn_slide._network import (
+    ACTIVATIONS,
+    initialise_output,
+    make_network,
+    network_bytes,
+    sum_hidden_vectors,
+    writable_network,
+)
 from sklearn_slide._optimizers import SOLVERS, Solver
 from sklearn_slide._progress import Progress
 from sklearn_slide._sampling import EMPTY_PATTERN, SELECTIONS, Samples, make_sampler
@@ -421,9 +428,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._network = make_network(
             self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples.x, hidden_rng
         )
-        initialise_output(
-            self._network, samples, ACTIVATIONS[self.activation], self.init, LOSSES[loss], output_rng
-        )
+        centroids = None
+        if self.init == "centroid":
+            centroids = sum_hidden_vectors(
+                samples, self.n_outputs_, self._network, ACTIVATIONS[self.activation], self.n_jobs
+            )
+        initialise_output(self._network, centroids, LOSSES[loss], output_rng)
         n_units = sizes[-1] if sizes else self.n_features_in_
         hash_length = self.hash_length
         if hash_length == "auto":
@@ -440,7 +450,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, samples, max_iter):
         """Pass over the samples until the loss no longer improves, max_iter times at most."""
-        engine = self._make_engine(samples)
+        self._network = writable_network(self._network)
+        engine = self._make_engine()
         n_samples = len(samples.x.indptr) - 1
         if engine.sampler.n_cooccurrence:
             samples = samples._replace(rows_with=transpose_pattern(samples.x, self.n_features_in_))
@@ -485,7 +496,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ += 1
         return total_loss / len(order), total_active / len(order)
 
-    def _make_engine(self, samples):
+    def _make_engine(self):
         """Collect what the threads share, as the parameters are now."""
         sampler = make_sampler(
             self.n_outputs_,

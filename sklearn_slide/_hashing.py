@@ -14,6 +14,9 @@ minhash   3         random member of the set of top coordinates  J + (1 - J) / 8
                                                                  similarity of the sets
 ========= ========= ============================================ ==============================
 
+Simhash uses structured hyperplanes, whose normals are sums of n >= 64 random signs: for vectors with few
+coordinates other than zero its p is off by up to about 1 / n.
+
 References
 ----------
 .. [1] Chen, Medini, Farwell, Gobriel, Tai, Shrivastava: SLIDE: In defense of smart algorithms over
@@ -38,7 +41,9 @@ from sklearn_slide._numba import mix, njit
 SIMHASH, WTA, DWTA, MINHASH = 0, 1, 2, 3
 FAMILIES = {"simhash": SIMHASH, "wta": WTA, "dwta": DWTA, "minhash": MINHASH}
 
-_HASH_BITS = {SIMHASH: 1, WTA: 3, DWTA: 3, MINHASH: 3}  # bits of one elementary hash
+_DIGIT_BITS = 3  # an elementary hash of wta, dwta or minhash is a digit from 0 to 7
+_HASH_BITS = {SIMHASH: 1, WTA: _DIGIT_BITS, DWTA: _DIGIT_BITS, MINHASH: _DIGIT_BITS}
+_DIGIT_MASK = np.uint64(2**_DIGIT_BITS - 1)
 _BIN_WIDTH = {WTA: 8, DWTA: 8, MINHASH: 16}  # coordinates that one elementary hash looks at
 _MAX_CODE_BITS = 24  # 2**24 buckets are 64 MB of offsets a table
 _MIN_ROTATION = 64  # a sum of this many random signs is close to a normal variable
@@ -138,7 +143,7 @@ def make_hasher(family, n_features, n_tables, hash_length, rng):
     signs = np.empty((0, 2, 0), dtype=np.float32)
     positions = np.empty((0, 0), dtype=np.int32)
     if number == SIMHASH:
-        n_padded = max(_MIN_ROTATION, 1 << (n_features - 1).bit_length())
+        n_padded = max(_MIN_ROTATION, 1 << (int(n_features) - 1).bit_length())
         n_rotations = -(-n_hashes // n_padded)
         signs = (2 * rng.randint(2, size=(n_rotations, 2, n_padded)) - 1).astype(np.float32)
     else:
@@ -168,14 +173,18 @@ def _family_number(family):
 
 
 def work_size(hasher):
-    """Return how many float32 the kernels need as scratch: rotated vectors and a buffer, or the digits."""
+    """Return how many float32 of scratch the kernels need: rotations and a buffer, or digits and values."""
     n_rotations, _, n_padded = hasher.signs.shape
     return (n_rotations + 1) * n_padded + hasher.positions.shape[0] + hasher.n_features
 
 
 @njit
 def hash_rows(weights, start, stop, hasher, work, codes):
-    """Hash the rows start to stop - 1 of weights, float32 (n, d), to those rows of codes, int32 (n, n_tables)."""
+    """Hash the rows start to stop - 1 of weights, float32 (n, d), to the same rows of codes.
+
+    work is float32 (work_size(hasher),), codes int32 (n, n_tables). Threads may hash disjoint ranges, each
+    with its own work.
+    """
     for y in range(start, stop):
         hash_vector(weights[y], hasher, work, codes[y])
 
@@ -201,10 +210,10 @@ def hash_vector(vector, hasher, work, codes):
 def _rotate(vector, signs, work):
     """Compute H D2 H D1 x of each rotation, x the padded vector; row r in work[r * n:(r + 1) * n].
 
-    H is the unscaled Walsh-Hadamard matrix, D1 and D2 are diagonal with the random signs. Each stage of
-    the transform adds and subtracts neighbours and writes sums to the first half, differences to the
-    second. After log2(n) equal stages every output is where the textbook order has it, and, unlike
-    butterflies in place, all stages have one long loop for the vector units.
+    H is the unscaled Walsh-Hadamard matrix, D1 and D2 are diagonal with the random signs: each output is
+    close to the product of x with a normal vector [3]. Each stage of the transform writes the sums of
+    neighbours to the first half, their differences to the second. After log2(n) equal stages the order is
+    that of H, and, unlike butterflies in place, every stage is one long loop for the vector units.
     """
     n_rotations, _, n = signs.shape
     half = n // 2
@@ -248,7 +257,8 @@ def _prepare_values(vector, hasher, values):
     """
     nothing = np.float32(-np.inf)
     if hasher.family == WTA:
-        values[:] = vector
+        for j in range(vector.shape[0]):
+            values[j] = vector[j]
     elif hasher.family == DWTA:
         for j in range(vector.shape[0]):
             values[j] = vector[j] if vector[j] != 0.0 else nothing
@@ -272,12 +282,12 @@ def _find_digits(values, hasher, digits):
         largest = np.float32(-np.inf)
         place = 0
         for s in range(width):
-            value = values[np.uint32(hasher.positions[i, s])]
+            value = values[np.uint32(hasher.positions[i, s])]  # unsigned: no check for a negative index
             if value > largest:
                 largest = value
                 place = s
         if hasher.family == MINHASH:
-            place = np.int64(_scatter_pair(hasher.salt, i, hasher.positions[i, place]) & np.uint64(7))
+            place = np.int64(_scatter_pair(hasher.salt, i, hasher.positions[i, place]) & _DIGIT_MASK)
         filled = largest > -np.inf
         digits[i] = place if filled else -1
         n_filled += filled
@@ -323,7 +333,7 @@ def _pack_digits(digits, n_filled, hasher, codes):
                 attempt += 1
                 place = (_scatter_pair(hasher.salt, i, attempt) >> np.uint64(32)) * n_hashes
                 digit = digits[place >> np.uint64(32)]
-            codes[t] = 8 * codes[t] + np.int64(digit)
+            codes[t] = (codes[t] << _DIGIT_BITS) + np.int64(digit)
 
 
 @njit

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_slide._hashing import hash_vector, work_size
-from sklearn_slide._network import forward, score_labels
+from sklearn_slide._network import hidden_vectors, score_labels
 from sklearn_slide._numba import njit
 from sklearn_slide._parallel import run_over_range
 from sklearn_slide._sampling import add_label, make_active_set
@@ -11,16 +11,6 @@ from sklearn_slide._tables import read_bucket
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
 _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
-
-
-@njit
-def hidden_rows(x, start, stop, network, activation, hidden, out):
-    """Fill out, float32 (stop - start, n_units), with the last hidden vectors of samples start to stop."""
-    n_units = out.shape[1]
-    for i in range(start, stop):
-        forward(x, i, network, activation, hidden)
-        for u in range(n_units):
-            out[i - start, u] = hidden[hidden.shape[0] - 1, u]
 
 
 @njit
@@ -90,20 +80,6 @@ def retrieve_rows(h, start, stop, network, hasher, tables, active, codes, work, 
         score_labels(h[i], active.labels, n, network.output, logits)
         for a in range(n):
             insert_best(active.labels[a], logits[a], k, labels[i], scores[i])
-
-
-def hidden_vectors(x, start, stop, network, activation, n_jobs):
-    """Compute the last hidden vectors of the samples start to stop, float32 (stop - start, n_units)."""
-    n_units = network.output.weights.values.shape[1]
-    out = np.empty((stop - start, n_units), dtype=np.float32)
-    width = max([n_units] + [layer.weights.values.shape[1] for layer in network.hidden])
-
-    def part(first, last):
-        hidden = np.empty((max(network.n_hidden, 1), width), dtype=np.float32)
-        hidden_rows(x, first, last, network, activation, hidden, out[first - start : last - start])
-
-    run_over_range(part, start, stop, n_jobs)
-    return out
 
 
 def dense_scores(x, network, activation, n_jobs):

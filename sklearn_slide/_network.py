@@ -8,10 +8,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from sklearn_slide._losses import SIGMOID
 from sklearn_slide._numba import njit
-from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_row
+from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_row, writable
+from sklearn_slide._parallel import run_over_range
 
 IDENTITY, RELU, TANH, LOGISTIC = 0, 1, 2, 3
 ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "logistic": LOGISTIC}
@@ -50,7 +52,7 @@ def make_layer(weights, biases, solver, initial_accumulator):
 def forward(x, i, network, activation, hidden):
     """Compute the hidden vectors of sample i.
 
-    x Rows, network Network, activation int, hidden float32 (max(n_hidden, 1), width): row l is the
+    x Rows, network Network, activation int, hidden float32 (n_hidden or 1, width): row l is the
     output of hidden layer l; a linear model finds the sample itself, dense, in row 0.
     """
     if network.n_hidden == 0:
@@ -181,6 +183,12 @@ def network_bytes(n_features, n_labels, hidden_layer_sizes, solver):
     return 4 * n_weights * (3 if solver == "adam" else 1)
 
 
+def writable_network(network):
+    """Return the network with arrays that can be written, copied where they are mapped read-only."""
+    layers = [Layer(*map(writable, layer)) for layer in (*network.hidden, network.output)]
+    return Network(network.n_hidden, tuple(layers[:-1]), layers[-1])
+
+
 def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x, rng):
     """Allocate a network with random hidden layers and an output layer of zeros.
 
@@ -205,30 +213,21 @@ def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x
     return Network(len(hidden_layer_sizes), tuple(hidden), output)
 
 
-def initialise_output(network, samples, activation, init, loss, rng):
-    """Set the first weights and biases of the output layer; labels without samples get random weights."""
+def initialise_output(network, centroids, loss, rng):
+    """Set the first weights and biases of the output layer.
+
+    centroids are the sums of the hidden vectors of each label's samples, float32 (n_labels, n_units), or
+    None for random weights. Labels without samples get random weights as well.
+    """
     values = network.output.weights.values
-    if init == "centroid":
-        width = max(layer.weights.values.shape[1] for layer in network.hidden) or values.shape[1]
-        hidden = np.zeros((len(network.hidden), width), dtype=np.float32)
-        add_centroids(samples, network, activation, hidden)
+    if centroids is not None:
+        values[:] = centroids
         scale_centroids(values)
     empty = np.flatnonzero(~values.any(axis=1))
     values[empty] = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
     values[empty] /= np.sqrt(np.float32(values.shape[1]))
     if loss == SIGMOID:
         network.output.biases.values[:] = SIGMOID_BIAS
-
-
-@njit
-def add_centroids(samples, network, activation, hidden):
-    """Add the hidden vector of each sample to the output rows of its true labels; hidden as in forward."""
-    x, y, values = samples.x, samples.y, network.output.weights.values
-    for i in range(x.indptr.shape[0] - 1):
-        forward(x, i, network, activation, hidden)
-        for p in range(y.indptr[i], y.indptr[i + 1]):
-            for u in range(values.shape[1]):
-                values[y.indices[p], u] += hidden[hidden.shape[0] - 1, u]
 
 
 def scale_centroids(values):
@@ -242,3 +241,38 @@ def scale_centroids(values):
         scale = np.zeros_like(norms)
         scale[present] = CENTROID_SCALE * norms[present] ** -0.85 * np.median(norms[present]) ** -0.15
         values *= scale[:, np.newaxis].astype(np.float32)
+
+
+@njit
+def hidden_rows(x, start, stop, network, activation, hidden, out):
+    """Fill out, float32 (stop - start, n_units), with the last hidden vectors of samples start to stop."""
+    for i in range(start, stop):
+        forward(x, i, network, activation, hidden)
+        for u in range(out.shape[1]):
+            out[i - start, u] = hidden[-1, u]
+
+
+def hidden_width(network):
+    """Return the number of units of the widest layer but the output, the width of scratch for forward."""
+    return max(layer.weights.values.shape[1] for layer in (*network.hidden, network.output))
+
+
+def hidden_vectors(x, start, stop, network, activation, n_jobs):
+    """Compute the last hidden vectors of the samples start to stop, float32 (stop - start, n_units)."""
+    out = np.empty((stop - start, network.output.weights.values.shape[1]), dtype=np.float32)
+
+    def part(first, last):
+        hidden = np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32)
+        hidden_rows(x, first, last, network, activation, hidden, out[first - start : last - start])
+
+    run_over_range(part, start, stop, n_jobs)
+    return out
+
+
+def sum_hidden_vectors(samples, n_labels, network, activation, n_jobs):
+    """Sum the hidden vectors of each label's samples, Y' H: float32 (n_labels, n_units)."""
+    x, y = samples.x, samples.y
+    n_samples = len(x.indptr) - 1
+    h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
+    entries = np.ones(len(y.indices), dtype=np.float32)
+    return sp.csr_array((entries, y.indices, y.indptr), shape=(n_samples, n_labels)).T @ h

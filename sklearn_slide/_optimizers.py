@@ -13,9 +13,7 @@ from sklearn_slide._numba import njit
 ADAGRAD, ADAM = 0, 1
 SOLVERS = {"adagrad": ADAGRAD, "adam": ADAM}
 
-BETA_1 = np.float32(0.9)
-BETA_2 = np.float32(0.999)
-ADAM_EPSILON = np.float32(1e-8)
+BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 class Weights(NamedTuple):
@@ -46,6 +44,11 @@ def make_weights(values, solver, initial_accumulator):
         np.zeros(moments, dtype=np.float32),
         np.zeros(moments, dtype=np.float32),
     )
+
+
+def writable(weights):
+    """Return the weights with arrays that can be written, copied where they are mapped read-only."""
+    return Weights(*(np.require(array, requirements="W") for array in weights))
 
 
 @njit
@@ -89,12 +92,15 @@ def adam_row(weights, row, scale, direction, learning_rate):
     """
     weights.steps[row] += np.float32(1.0)
     t = weights.steps[row]
-    correction = np.sqrt(np.float32(1.0) - BETA_2**t) / (np.float32(1.0) - BETA_1**t)
-    factor = learning_rate * correction
+    # in float64: 1 - 0.999**t has few digits left in float32
+    factor = np.float32(learning_rate * np.sqrt(1.0 - BETA_2**t) / (1.0 - BETA_1**t))
+    epsilon = np.float32(ADAM_EPSILON * np.sqrt(1.0 - BETA_2**t))
+    keep_1, keep_2 = np.float32(BETA_1), np.float32(BETA_2)
+    add_1, add_2 = np.float32(1.0 - BETA_1), np.float32(1.0 - BETA_2)
     for u in range(weights.values.shape[1]):
         g = scale * direction[u]
-        m = BETA_1 * weights.first_moment[row, u] + (np.float32(1.0) - BETA_1) * g
-        v = BETA_2 * weights.second_moment[row, u] + (np.float32(1.0) - BETA_2) * g * g
+        m = keep_1 * weights.first_moment[row, u] + add_1 * g
+        v = keep_2 * weights.second_moment[row, u] + add_2 * g * g
         weights.first_moment[row, u] = m
         weights.second_moment[row, u] = v
-        weights.values[row, u] -= factor * m / (np.sqrt(v) + ADAM_EPSILON)
+        weights.values[row, u] -= factor * m / (np.sqrt(v) + epsilon)

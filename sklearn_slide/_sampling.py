@@ -15,7 +15,7 @@ class Rows(NamedTuple):
     """A CSR matrix of samples."""
 
     indptr: np.ndarray  # int64 (n_samples + 1,)
-    indices: np.ndarray  # int32 or int64 (n_stored,)
+    indices: np.ndarray  # int32 (n_stored,)
     data: np.ndarray  # float32 (n_stored,)
 
 

@@ -7,7 +7,14 @@ from joblib import Parallel
 
 from sklearn_slide._hashing import Hasher, hash_rows, hash_vector, work_size
 from sklearn_slide._losses import compute_residuals
-from sklearn_slide._network import Network, backward_hidden, backward_output, forward, score_labels
+from sklearn_slide._network import (
+    Network,
+    backward_hidden,
+    backward_output,
+    forward,
+    hidden_width,
+    score_labels,
+)
 from sklearn_slide._numba import njit, start_stream
 from sklearn_slide._optimizers import Solver
 from sklearn_slide._parallel import run_over_range, run_parts, split_range
@@ -31,7 +38,7 @@ class Scratch(NamedTuple):
     """What one worker writes on while it computes a sample."""
 
     active: ActiveSet
-    hidden: np.ndarray  # float32 (max(n_hidden, 1), width), the hidden vectors, a row a layer
+    hidden: np.ndarray  # float32 (n_hidden or 1, width), the hidden vectors, a row a layer
     gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them
     logits: np.ndarray  # float32 (capacity,)
     residuals: np.ndarray  # float32 (capacity,)
@@ -42,14 +49,14 @@ class Scratch(NamedTuple):
 
 def make_scratch(network, hasher, sampler, max_true):
     """Allocate the scratch of one worker for samples with up to max_true true labels."""
-    n_labels, n_units = network.output.weights.values.shape
-    width = max([n_units] + [layer.weights.values.shape[1] for layer in network.hidden])
+    n_labels = len(network.output.weights.values)
+    shape = (len(network.hidden), hidden_width(network))
     capacity = min(n_labels, max(sampler.n_active, max_true))
     n_tables = hasher.n_tables if sampler.n_hashed else 0
     return Scratch(
         active=make_active_set(n_labels, capacity, n_tables, sampler.bucket_size),
-        hidden=np.zeros((max(network.n_hidden, 1), width), dtype=np.float32),
-        gradients=np.zeros((max(network.n_hidden, 1), width), dtype=np.float32),
+        hidden=np.zeros(shape, dtype=np.float32),
+        gradients=np.zeros(shape, dtype=np.float32),
         logits=np.zeros(capacity, dtype=np.float32),
         residuals=np.zeros(capacity, dtype=np.float32),
         codes=np.zeros(n_tables, dtype=np.int32),
@@ -59,56 +66,38 @@ def make_scratch(network, hasher, sampler, max_true):
 
 
 @njit
-def train_sample(samples, i, engine, scratch):
-    """Learn from sample i in place; return its loss over the active labels and their number.
-
-    A loss that is not finite stops before any weight is touched.
-    """
-    network, active = engine.network, scratch.active
-    h = scratch.hidden[max(network.n_hidden, 1) - 1]
-    gradient = scratch.gradients[max(network.n_hidden, 1) - 1]
-
-    forward(samples.x, i, network, engine.activation, scratch.hidden)
-    if engine.sampler.n_hashed > 0:
-        hash_vector(
-            h[: network.output.weights.values.shape[1]], engine.hasher, scratch.hash_work, scratch.codes
-        )
-
-    n_true = add_true(samples.y, i, active)
-    n_active = add_negatives(samples, i, scratch.codes, engine.tables, engine.sampler, n_true, active)
-
-    score_labels(h, active.labels, n_active, network.output, scratch.logits)
-    loss = compute_residuals(scratch.logits, n_active, n_true, engine.loss, scratch.residuals)
-    if not np.isfinite(loss):
-        return loss, n_active
-
-    backward_output(
-        h, active.labels, n_active, scratch.residuals, network.output, engine.solver, scratch.one, gradient
-    )
-    backward_hidden(
-        samples.x,
-        i,
-        network,
-        engine.activation,
-        engine.solver,
-        scratch.one,
-        scratch.hidden,
-        scratch.gradients,
-    )
-    return loss, n_active
-
-
-@njit
 def train_chunk(samples, order, start, stop, seed, epoch, engine, scratch):
-    """Learn from the samples order[start:stop], int64; return the sums of their losses and active labels."""
+    """Learn from the samples order[start:stop], int64, one after the other, in place.
+
+    Return the sums of their losses over the active labels and of the numbers of these. A loss that is not
+    finite ends the chunk before that sample touches a weight.
+    """
+    x, y, network, active = samples.x, samples.y, engine.network, scratch.active
+    hidden, gradients = scratch.hidden, scratch.gradients
+    logits, residuals = scratch.logits, scratch.residuals
+    h, gradient = hidden[-1], gradients[-1]
     total_loss, total_active = 0.0, 0
     for s in range(start, stop):
-        start_stream(scratch.active.stream, seed, epoch, order[s])
-        loss, n_active = train_sample(samples, order[s], engine, scratch)
+        i = order[s]
+        start_stream(active.stream, seed, epoch, i)
+        forward(x, i, network, engine.activation, hidden)
+        if engine.sampler.n_hashed > 0:
+            n_units = network.output.weights.values.shape[1]
+            hash_vector(h[:n_units], engine.hasher, scratch.hash_work, scratch.codes)
+
+        n_true = add_true(y, i, active)
+        n_active = add_negatives(samples, i, scratch.codes, engine.tables, engine.sampler, n_true, active)
+        score_labels(h, active.labels, n_active, network.output, logits)
+        loss = compute_residuals(logits, n_active, n_true, engine.loss, residuals)
+
         total_loss += loss
         total_active += n_active
         if not np.isfinite(loss):
             break
+        backward_output(
+            h, active.labels, n_active, residuals, network.output, engine.solver, scratch.one, gradient
+        )
+        backward_hidden(x, i, network, engine.activation, engine.solver, scratch.one, hidden, gradients)
     return total_loss, total_active
 
 

@@ -12,12 +12,12 @@ from sklearn_slide._sampling import Pattern, Rows
 
 
 def as_rows(X):
-    """Turn validated float32 samples, dense or CSR, into Rows; arrays that fit are not copied."""
+    """Turn validated float32 samples, dense or CSR, into Rows; values and narrow indices are not copied."""
     X = sp.csr_array(X)  # wraps the arrays of a CSR matrix
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    return Rows(X.indptr.astype(np.int64, copy=False), X.indices, X.data)
+    return Rows(X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int32, copy=False), X.data)
 
 
 def transpose_pattern(x, n_columns):
@@ -53,7 +53,7 @@ def encode_classes(y, classes):
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(
-            f"y holds {unknown[0]!r}, which is not among the classes {_shorten(classes)}. "
+            f"y holds {unknown.tolist()[0]!r}, which is not among the classes {_shorten(classes)}. "
             "Pass all classes in the first call to partial_fit, or fit a new classifier."
         )
     positions = np.searchsorted(classes, y)
@@ -103,12 +103,17 @@ def make_csr(data, indices, indptr, shape):
     return container((data, indices, indptr), shape=shape)
 
 
+def physical_memory():
+    """Return the machine's memory in bytes, or infinity where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return np.inf
+
+
 def require_memory(n_bytes, purpose, way_out):
     """Raise MemoryError before anything is allocated if n_bytes are more than the machine has."""
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not told on this system: the allocation itself will
-        return
+    available = physical_memory()
     if n_bytes > available:
         raise MemoryError(
             f"{purpose} would take {n_bytes / 2**30:.1f} GiB; this machine has {available / 2**30:.1f} GiB. "

@@ -91,3 +91,154 @@ def mix(z):
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
     return z ^ (z >> 31)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The network, one sample at a time, in float64
+# ---------------------------------------------------------------------------------------------------------
+
+
+ACTIVATIONS = {
+    "identity": (lambda a: a, lambda h: np.ones_like(h)),
+    "relu": (lambda a: np.maximum(a, 0), lambda h: (h > 0).astype(float)),
+    "tanh": (np.tanh, lambda h: 1 - h**2),
+    "logistic": (lambda a: 1 / (1 + np.exp(-a)), lambda h: h * (1 - h)),
+}
+
+
+def forward(x, coefs, intercepts, activation):
+    """Return the outputs of all layers, the input first and the logits of every label last."""
+    outputs = [x]
+    for weights, biases in zip(coefs[:-1], intercepts[:-1], strict=True):
+        outputs.append(ACTIVATIONS[activation][0](outputs[-1] @ weights + biases))
+    outputs.append(outputs[-1] @ coefs[-1] + intercepts[-1])
+    return outputs
+
+
+def loss_and_residuals(logits, target, loss):
+    """Return the loss of one sample and its derivatives by the logits; target is a 0/1 vector."""
+    if loss == "sigmoid":
+        return np.sum(np.log1p(np.exp(logits)) - target * logits), 1 / (1 + np.exp(-logits)) - target
+    if not target.any():
+        return 0.0, np.zeros_like(logits)
+    target = target / target.sum()
+    log_p = logits - np.log(np.sum(np.exp(logits)))
+    return -np.sum(target * log_p), np.exp(log_p) - target
+
+
+def gradients(x, target, coefs, intercepts, activation, loss):
+    """Return the loss of one sample over all labels and its derivatives by each coef and intercept."""
+    outputs = forward(x, coefs, intercepts, activation)
+    value, delta = loss_and_residuals(outputs[-1], target, loss)
+    coef_grads, intercept_grads = [], []
+    for layer in range(len(coefs) - 1, -1, -1):
+        coef_grads.insert(0, np.outer(outputs[layer], delta))
+        intercept_grads.insert(0, delta)
+        if layer > 0:
+            delta = (coefs[layer] @ delta) * ACTIVATIONS[activation][1](outputs[layer])
+    return value, coef_grads, intercept_grads
+
+
+class RowAdagrad:
+    """Adagrad with one accumulator a row: s += mean(g**2), w -= rate * g / sqrt(s)."""
+
+    def __init__(self, shape, rate, start):
+        self.rate, self.sums = rate, np.full(shape[0], start)
+
+    def step(self, weights, gradient):
+        for row, g in enumerate(gradient):
+            if np.any(g):
+                self.sums[row] += np.mean(g**2)
+                weights[row] -= self.rate * g / np.sqrt(self.sums[row])
+
+
+class LazyAdam:
+    """Adam whose moments and number of steps belong to a row, and rest while its gradient is zero."""
+
+    def __init__(self, shape, rate, start):
+        del start
+        self.rate, self.t = rate, np.zeros(shape[0])
+        self.m, self.v = np.zeros(shape), np.zeros(shape)
+
+    def step(self, weights, gradient):
+        for row, g in enumerate(gradient):
+            if np.any(g):
+                self.t[row] += 1
+                self.m[row] = 0.9 * self.m[row] + 0.1 * g
+                self.v[row] = 0.999 * self.v[row] + 0.001 * g**2
+                m_hat = self.m[row] / (1 - 0.9 ** self.t[row])
+                v_hat = self.v[row] / (1 - 0.999 ** self.t[row])
+                weights[row] -= self.rate * m_hat / (np.sqrt(v_hat) + 1e-8)
+
+
+SOLVERS = {"adagrad": RowAdagrad, "adam": LazyAdam}
+
+
+def train(X, Y, order, coefs, intercepts, *, activation, loss, solver, rate, starts):
+    """Train on every label, a sample at a time, in place; X and Y dense, starts the layers' accumulators.
+
+    A row belongs to a feature, to a hidden unit that feeds others, or, in the output layer, to a label.
+    Return the mean loss.
+    """
+    last = len(coefs) - 1
+    views = [
+        (c.T if layer == last else c, np.atleast_2d(b))
+        for layer, (c, b) in enumerate(zip(coefs, intercepts, strict=True))
+    ]
+    views[last] = (views[last][0], intercepts[last][:, np.newaxis])
+    solvers = [
+        tuple(SOLVERS[solver](view.shape, rate, start) for view in pair)
+        for pair, start in zip(views, starts, strict=True)
+    ]
+    total = 0.0
+    for i in order:
+        value, coef_grads, intercept_grads = gradients(X[i], Y[i], coefs, intercepts, activation, loss)
+        total += value
+        for layer in range(last + 1):
+            g, b = coef_grads[layer], intercept_grads[layer]
+            solvers[layer][0].step(views[layer][0], g.T if layer == last else g)
+            solvers[layer][1].step(views[layer][1], b[:, np.newaxis] if layer == last else b[np.newaxis])
+    return total / len(order)
+
+
+def centroid_weights(H, Y):
+    """Return first weights, a row a label: 3 c |c|^-0.85 m^-0.15, c the sum of the label's rows of H."""
+    c = Y.T @ H
+    norms = np.linalg.norm(c, axis=1)
+    present = norms > 0
+    weights = np.zeros_like(c)
+    weights[present] = (
+        3 * c[present] * (norms[present] ** -0.85 * np.median(norms[present]) ** -0.15)[:, None]
+    )
+    return weights
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Tables, sampling and ranking
+# ---------------------------------------------------------------------------------------------------------
+
+
+def build_tables(codes):
+    """Return, for each table, a dict from code to the list of its labels; codes (n_labels, n_tables)."""
+    tables = []
+    for column in codes.T:
+        table = {}
+        for label, code in enumerate(column):
+            table.setdefault(code, []).append(label)
+        tables.append(table)
+    return tables
+
+
+def count_collisions(codes, tables):
+    """Return a dict from label to the number of tables whose bucket of the given code holds it."""
+    counts = {}
+    for code, table in zip(codes, tables, strict=True):
+        for label in table.get(code, []):
+            counts[label] = counts.get(label, 0) + 1
+    return counts
+
+
+def top_k(scores, k):
+    """Return the labels and scores of the k best of each row, ties by the lower label, by a full sort."""
+    labels = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return labels, np.take_along_axis(scores, labels, axis=1)

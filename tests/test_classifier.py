@@ -1,0 +1,542 @@
+"""The estimator's contract: inputs, outputs, errors, continuation and persistence."""
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_multilabel_classification
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, normalize
+
+from sklearn_slide import SlideClassifier, _validation
+from sklearn_slide.metrics import predict_top_k, top_k_scorer
+
+FITTED = [
+    "classes_",
+    "n_outputs_",
+    "loss_",
+    "best_loss_",
+    "loss_curve_",
+    "active_size_curve_",
+    "coefs_",
+    "intercepts_",
+]
+FITTED += ["n_features_in_", "n_iter_", "n_layers_", "out_activation_", "t_"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, Y = make_multilabel_classification(
+        120, n_features=40, n_classes=25, n_labels=3, sparse=True, return_indicator="sparse", random_state=0
+    )
+    return sp.csr_matrix(normalize(X), dtype=np.float32), sp.csr_matrix(Y)
+
+
+def make(**params):
+    return SlideClassifier(
+        **{"hidden_layer_sizes": (12,), "n_active": 15, "max_iter": 2, "random_state": 0} | params
+    )
+
+
+def assert_same(one, two):
+    for a, b in zip(one.coefs_ + one.intercepts_, two.coefs_ + two.intercepts_, strict=True):
+        assert_array_equal(a, b)
+
+
+# Samples and targets of every kind
+
+
+SPARSE = [sp.csr_matrix, sp.csr_array, sp.csc_matrix, sp.coo_array, sp.lil_matrix, sp.bsr_array, sp.dok_array]
+
+
+def wide_indices(matrix):
+    matrix = sp.csr_array(matrix)
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)
+    return matrix
+
+
+def unsorted_with_duplicates(matrix):
+    """Reverse each row and split each value into two."""
+    matrix = sp.csr_array(matrix)
+    data, indices, indptr = [], [], [0]
+    for i in range(matrix.shape[0]):
+        part = slice(matrix.indptr[i], matrix.indptr[i + 1])
+        data += [np.repeat(matrix.data[part][::-1] / 2, 2)]
+        indices += [np.repeat(matrix.indices[part][::-1], 2)]
+        indptr.append(indptr[-1] + len(data[-1]))
+    return sp.csr_array((np.concatenate(data), np.concatenate(indices), indptr), shape=matrix.shape)
+
+
+@pytest.mark.parametrize("convert", [*SPARSE, wide_indices, unsorted_with_duplicates, lambda X: X.toarray()])
+def test_samples_of_every_kind(data, convert):
+    X, Y = data
+    expected = make().fit(X, Y)
+    other = convert(X)
+    before = other.copy()
+    model = make().fit(other, Y)
+    assert_same(model, expected)
+    assert_array_equal(model.predict_top_k(other)[0], expected.predict_top_k(X)[0])
+    difference = other != before
+    assert not (difference.nnz if sp.issparse(difference) else difference.any())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, bool])
+def test_samples_of_every_dtype(data, dtype):
+    X = (data[0] > 0).astype(dtype)
+    assert_same(make().fit(X, data[1]), make().fit(X.astype(np.float32), data[1]))
+
+
+def test_float32_csr_is_not_copied(data):
+    rows = _validation.as_rows(data[0])
+    assert np.shares_memory(rows.data, data[0].data)
+    assert np.shares_memory(rows.indices, data[0].indices)
+
+
+@pytest.mark.parametrize(
+    "convert", [*SPARSE, wide_indices, lambda Y: Y.toarray(), lambda Y: Y.toarray().tolist()]
+)
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, bool])
+def test_indicators_of_every_kind(data, convert, dtype):
+    X, Y = data
+    target = convert(Y.astype(dtype))
+    model = make().fit(X, target)
+    assert_same(model, make().fit(X, Y))
+    predicted = model.predict(X)
+    assert predicted.dtype == (np.asarray(target).dtype if not sp.issparse(target) else dtype)
+    assert sp.issparse(predicted) == sp.issparse(target)
+    assert predicted.shape == Y.shape
+
+
+def test_indicator_with_explicit_zeros_and_duplicates(data):
+    X, Y = data
+    rows, columns = Y.nonzero()
+    rows, columns = np.concatenate([rows, rows, [0, 1]]), np.concatenate([columns, columns, [24, 23]])
+    values = np.ones(len(rows))
+    values[-2:] = 0
+    order = np.argsort(rows, kind="stable")[::1]
+    indptr = np.cumsum([0, *np.bincount(rows, minlength=Y.shape[0])])
+    twice = sp.csr_array((values[order], columns[order], indptr), shape=Y.shape)
+    assert_same(make().fit(X, twice), make().fit(X, Y))
+
+
+def test_rows_without_features_or_labels_and_labels_without_rows(data):
+    X, Y = (sp.lil_matrix(matrix) for matrix in data)
+    X[3:6], Y[5:9], Y[:, 7] = 0, 0, 0
+    for params in ({}, {"sampling": "full"}, {"loss": "softmax"}, {"activation": "relu"}):
+        model = make(**params).fit(X, Y)
+        assert all(np.isfinite(a).all() for a in model.coefs_ + model.intercepts_)
+        labels, scores = model.predict_top_k(X, 25)
+        assert_array_equal(np.sort(labels, axis=1), np.tile(np.arange(25), (120, 1)))
+        assert np.isfinite(scores).all()
+
+
+def test_nothing_but_zeros():
+    model = make().fit(sp.csr_matrix((5, 4)), sp.csr_matrix((5, 30), dtype=int))
+    assert model.predict(sp.csr_matrix((2, 4))).nnz == 0
+
+
+@pytest.mark.parametrize("sparse_interface", ["spmatrix", "sparray"])
+def test_predictions_are_sparse_as_scikit_learn_is_set(data, sparse_interface):
+    import sklearn
+
+    if "sparse_interface" not in sklearn.get_config():
+        pytest.skip("this scikit-learn has no setting of the sparse interface")
+    with sklearn.config_context(sparse_interface=sparse_interface):
+        assert isinstance(make().fit(*data).predict(data[0]), sp.sparray) == (sparse_interface == "sparray")
+
+
+# Class labels
+
+
+@pytest.mark.parametrize("names", [[10, 20, 35], ["setosa", "versicolor", "virginica"], [-1.0, 0.0, 7.0]])
+@pytest.mark.parametrize("params", [{}, {"loss": "sigmoid"}])
+def test_classes_of_any_type(names, params):
+    X, y = load_iris(return_X_y=True)
+    y = np.array(names)[y]
+    model = SlideClassifier((16,), max_iter=20, random_state=0, **params).fit(X, y)
+    assert model.score(X, y) > 0.85
+    assert_array_equal(model.classes_, names)
+    labels, scores = model.predict_top_k(X, 2)
+    assert_array_equal(labels[:, 0], model.predict(X))
+    assert_array_equal(model.classes_[model.decision_function(X).argmax(axis=1)], labels[:, 0])
+    assert (scores[:, 0] >= scores[:, 1]).all()
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_two_classes():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:100], np.where(y[:100] == 1, "yes", "no")
+    model = SlideClassifier((16,), max_iter=20, random_state=0).fit(X, y)
+    assert model.score(X, y) == 1
+    scores = model.decision_function(X)
+    assert scores.shape == (100,)
+    assert_array_equal(model.classes_[(scores > 0).astype(int)], model.predict(X))
+    assert_array_equal(model.classes_[(model.predict_proba(X)[:, 1] > 0.5).astype(int)], model.predict(X))
+
+
+def test_softmax_of_many_classes_samples_them():
+    rng = np.random.default_rng(0)
+    y = rng.integers(300, size=2000)
+    X = sp.csr_matrix((np.ones(2000), (np.arange(2000), y)), shape=(2000, 300))
+    model = SlideClassifier((64,), n_active=40, max_iter=3, random_state=0).fit(X, y)
+    assert model.active_size_curve_[0] <= 40
+    assert model.out_activation_ == "softmax"
+    assert model.score(X, y) > 0.9
+
+
+# Outputs
+
+
+def test_probabilities_and_predictions_agree(data):
+    X, Y = data
+    for loss in ("sigmoid", "softmax"):
+        model = make(loss=loss, max_iter=20, sampling="full").fit(X, Y)
+        p = model.predict_proba(X)
+        assert p.shape == Y.shape
+        assert ((p > 0) & (p < 1)).all()
+        assert_allclose(model.predict_log_proba(X), np.log(p))
+        predicted = model.predict(X).toarray()
+        assert_array_equal(predicted, p > 0.5)
+        assert predicted.any()
+    assert_allclose(p.sum(axis=1), 1)
+
+
+def test_attributes(data):
+    model = make(hidden_layer_sizes=(12, 8)).fit(*data)
+    assert all(hasattr(model, name) for name in FITTED)
+    assert [c.shape for c in model.coefs_] == [(40, 12), (12, 8), (8, 25)]
+    assert [b.shape for b in model.intercepts_] == [(12,), (8,), (25,)]
+    assert (model.n_layers_, model.n_outputs_, model.n_iter_, model.t_) == (4, 25, 2, 240)
+    H = data[0] @ model.coefs_[0] + model.intercepts_[0]
+    H = H @ model.coefs_[1] + model.intercepts_[1]
+    assert_allclose(
+        H @ model.coefs_[2] + model.intercepts_[2], model.decision_function(data[0]), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_unfitted():
+    for method in ("predict", "predict_proba", "decision_function", "predict_top_k"):
+        with pytest.raises(NotFittedError):
+            getattr(SlideClassifier(), method)(np.ones((2, 2)))
+    assert not any(hasattr(SlideClassifier(), name) for name in FITTED)
+
+
+def test_feature_names(data):
+    X = pd.DataFrame(data[0].toarray(), columns=[f"f{j}" for j in range(40)])
+    model = make().fit(X, data[1])
+    assert_array_equal(model.feature_names_in_, X.columns)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X.rename(columns={"f0": "g0"}))
+
+
+def test_verbose(data, capsys, monkeypatch):
+    make(verbose=True).fit(*data)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(
+        word in lines[1]
+        for word in ("Epoch 2/2, 100%", "loss =", "labels scored =", "samples/s =", "remaining = 0 s")
+    )
+    monkeypatch.setattr("sklearn_slide._progress._SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("sklearn_slide._training._ROUND_WORK", 1.0)
+    make(verbose=2).fit(*data)
+    assert len(capsys.readouterr().out.splitlines()) == 240
+    make().fit(*data)
+    assert capsys.readouterr().out == ""
+
+
+# Continuation and persistence
+
+
+def test_partial_fit_goes_on(data):
+    X, Y = data
+    model = make().partial_fit(X, Y)
+    assert (model.n_iter_, model.t_) == (1, 120)
+    first = model.coefs_[-1].copy()
+    model.partial_fit(X[:50], Y[:50])
+    assert (model.n_iter_, model.t_) == (2, 170)
+    assert (model.coefs_[-1] != first).any()
+
+
+def test_fit_is_a_partial_fit_per_epoch(data):
+    assert_same(make(max_iter=1).fit(*data), make().partial_fit(*data))
+
+
+def test_warm_start_goes_on_and_fit_starts_anew(data):
+    model = make(warm_start=True).fit(*data).fit(*data)
+    assert model.n_iter_ == 4
+    assert_same(model, make(max_iter=4).fit(*data))
+    model.set_params(warm_start=False).fit(*data)
+    assert model.n_iter_ == 2
+    assert_same(model, make().fit(*data))
+
+
+def test_partial_fit_of_classes():
+    X, y = load_iris(return_X_y=True)
+    model = SlideClassifier((16,), random_state=0).partial_fit(X[:60], y[:60], classes=[0, 1, 2])
+    for _ in range(20):
+        model.partial_fit(X, y)
+    assert model.score(X, y) > 0.85
+
+
+def dump_and_load(model, tmp_path, how):
+    if how == "pickle":
+        return pickle.loads(pickle.dumps(model))
+    joblib.dump(model, tmp_path / "model.joblib")
+    return joblib.load(tmp_path / "model.joblib", mmap_mode="r" if how == "mmap" else None)
+
+
+@pytest.mark.parametrize("how", ["pickle", "joblib", "mmap"])
+@pytest.mark.parametrize("retrieval", ["exact", "lsh"])
+def test_persistence(data, tmp_path, how, retrieval):
+    X, Y = data
+    model = make(retrieval=retrieval).fit(X, Y)
+    copy = dump_and_load(model, tmp_path, how)
+    for got, expected in zip(copy.predict_top_k(X), model.predict_top_k(X), strict=True):
+        assert_array_equal(got, expected)
+    assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+    assert (copy.predict(X) != model.predict(X)).nnz == 0
+    assert_same(copy.partial_fit(X, Y), model.partial_fit(X, Y))
+
+
+def test_clone(data):
+    model = make(negatives={"uniform": 0.2}).fit(*data)
+    copy = clone(model)
+    assert not hasattr(copy, "classes_")
+    assert_same(copy.fit(*data), model)
+
+
+# Model selection
+
+
+def test_grid_search_in_a_pipeline(data):
+    X, Y = data
+    pipeline = make_pipeline(Normalizer(), make())
+    scoring = {"P@3": top_k_scorer("precision_at_k", k=3), "nDCG": top_k_scorer("ndcg_at_k", k=5)}
+    search = GridSearchCV(
+        pipeline,
+        {"slideclassifier__sampling": ["lsh", "full"]},
+        scoring=scoring,
+        refit="P@3",
+        cv=KFold(3),
+        error_score="raise",
+    ).fit(X, Y)
+    train, test = next(KFold(3).split(X))
+    for place, sampling in enumerate(["lsh", "full"]):
+        model = clone(pipeline).set_params(slideclassifier__sampling=sampling).fit(X[train], Y[train])
+        for name, scorer in scoring.items():
+            assert search.cv_results_[f"split0_test_{name}"][place] == scorer(model, X[test], Y[test])
+    assert_array_equal(
+        predict_top_k(search, X, 3)[0], search.best_estimator_[-1].predict_top_k(normalize(X), 3)[0]
+    )
+    assert cross_val_predict(make(), X, Y, cv=3).shape == Y.shape
+
+
+# Bad input
+
+
+def bad(matrix, value):
+    matrix = matrix.astype(np.float64)
+    matrix.data[0] = value
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, Y: (bad(X, np.nan), Y), "X contains NaN"),
+        (lambda X, Y: (bad(X, np.inf), Y), "X contains infinity"),
+        (lambda X, Y: (bad(X, 1e300), Y), "X contains infinity"),
+        (lambda X, Y: (X, bad(Y, 2)), "y must be a binary indicator.*Got a 2-D y that holds .*2"),
+        (lambda X, Y: (X, Y.toarray() - 1), "y must be a binary indicator"),
+        (lambda X, Y: (X, bad(Y, np.nan)), "NaN"),
+        (lambda X, Y: (X[:50], Y), "inconsistent numbers of samples"),
+        (lambda X, Y: (X, None), "requires y"),
+        (lambda X, Y: (X, np.linspace(0, 1, 120)), "Unknown label type: continuous"),
+        (lambda X, Y: (X[:, :0], Y), "0 feature"),
+        (lambda X, Y: (X[:0], Y[:0]), "0 sample"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_bad_data(data, change, message, method):
+    model = make()
+    with pytest.raises(ValueError, match=message):
+        getattr(model, method)(*change(*data))
+    assert vars(model) == vars(make())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("activation", "selu"),
+        ("loss", "hinge"),
+        ("solver", "sgd"),
+        ("learning_rate_init", 0.0),
+        ("init", "zeros"),
+        ("sampling", "random"),
+        ("n_active", 0),
+        ("negatives", "none"),
+        ("negatives", {"words": 0.1}),
+        ("selection", "best"),
+        ("min_collisions", 0),
+        ("hash_family", "md5"),
+        ("n_tables", 0),
+        ("hash_length", 0),
+        ("hash_length", 60),
+        ("bucket_size", 0),
+        ("rehash_interval", 0),
+        ("rehash_growth", 0.5),
+        ("retrieval", "fast"),
+        ("max_iter", 0),
+        ("tol", -1.0),
+        ("n_iter_no_change", 0),
+        ("hidden_layer_sizes", (5, 0)),
+        ("hidden_layer_sizes", (5.5,)),
+        ("hidden_layer_sizes", -3),
+        ("random_state", "seed"),
+        ("n_jobs", 1.5),
+    ],
+)
+def test_bad_parameters(data, name, value):
+    model = make(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        model.fit(*data)
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_wrong_number_of_features(data):
+    model = make().fit(*data)
+    for call in (model.predict, model.predict_top_k, model.predict_proba, model.decision_function):
+        with pytest.raises(
+            ValueError, match="X has 39 features, but SlideClassifier is expecting 40 features"
+        ):
+            call(data[0][:, :39])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda model, X, Y: model.partial_fit(X, Y[:, :24]),
+            "y has 24 columns.*the classifier has 25 labels",
+        ),
+        (lambda model, X, Y: model.partial_fit(X, Y, classes=np.arange(24)), "classes=.*not the same"),
+        (
+            lambda model, X, Y: model.partial_fit(X, np.arange(120) % 5),
+            "y is class labels.*multi-label indicator",
+        ),
+        (lambda model, X, Y: model.partial_fit(bad(X, np.nan), Y), "NaN"),
+        (
+            lambda model, X, Y: model.predict_top_k(X, 26),
+            "k must be an int from 1 to the number of labels, 25. Got 26",
+        ),
+        (lambda model, X, Y: model.predict_top_k(X, 0), "k must be.*Got 0"),
+        (lambda model, X, Y: model.predict_top_k(X, 2.5), "k must be.*Got 2.5"),
+    ],
+)
+def test_a_failed_call_changes_nothing(data, call, message):
+    X, Y = data
+    model = make().fit(X, Y)
+    before = pickle.dumps(model)
+    with pytest.raises(ValueError, match=message):
+        call(model, X, Y)
+    assert pickle.dumps(model) == before
+
+
+def test_a_failed_fit_keeps_the_earlier_one(data):
+    X, Y = data
+    model = make().fit(X, Y)
+    before = pickle.dumps(model)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(bad(X[:, :30], np.nan), Y)
+    assert pickle.dumps(model) == before
+
+
+def test_partial_fit_of_unknown_classes():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        SlideClassifier().partial_fit(X, y)
+    model = SlideClassifier((8,)).partial_fit(X[:100], y[:100], classes=[0, 1])
+    with pytest.raises(ValueError, match="y holds 2, which is not among the classes"):
+        model.partial_fit(X, y)
+
+
+def test_results_that_would_not_fit_in_memory(data, monkeypatch):
+    X, Y = data
+    model = make().fit(X, Y)
+    monkeypatch.setattr(_validation, "physical_memory", lambda: 1000)
+    for call in (model.predict_proba, model.predict_log_proba, model.decision_function):
+        with pytest.raises(MemoryError, match=r"120 samples x 25 labels.*predict_top_k"):
+            call(X)
+    assert model.predict_top_k(X, 3)[0].shape == (120, 3)
+
+
+def test_weights_that_would_not_fit_in_memory():
+    X = sp.csr_matrix(([1.0], ([0], [10_000_000])), shape=(3, 20_000_000))
+    Y = sp.csr_matrix(([1], ([0], [900_000])), shape=(3, 1_000_000))
+    model = SlideClassifier(())
+    with pytest.raises(MemoryError, match=r"20000000 features.*1000000 labels.*GiB.*hidden_layer_sizes"):
+        model.fit(X, Y)
+    assert vars(model) == vars(SlideClassifier(()))
+
+
+def test_divergence_names_the_parameter(data):
+    model = make(learning_rate_init=1e25, max_iter=20)
+    with pytest.raises(ValueError, match=r"diverge.*learning_rate_init=1e\+25.*Lower it"):
+        model.fit(*data)
+    assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_interrupt(method, n_jobs):
+    """Send SIGINT to a long training: it ends at once, and leaves no model or one that works."""
+    code = f"""
+        import threading, time, os, signal
+        import numpy as np, scipy.sparse as sp
+        from sklearn_slide import SlideClassifier
+        rng = np.random.default_rng(0)
+        X = sp.random_array((20_000, 300), density=0.02, format="csr", dtype=np.float32, rng=rng)
+        Y = sp.random_array((20_000, 3000), density=0.001, format="csr", rng=rng).astype(bool)
+        model = SlideClassifier((64,), max_iter=100_000, tol=0, n_iter_no_change=100_000, n_jobs={n_jobs})
+        SlideClassifier((64,), max_iter=1, n_jobs={n_jobs}).fit(X[:500], Y[:500])
+        sent = []
+        def interrupt():
+            sent.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+        try:
+            if "{method}" == "partial_fit":
+                model.partial_fit(X, Y)
+            threading.Timer(1.0, interrupt).start()
+            while True:
+                model.{method}(X, Y)
+        except KeyboardInterrupt:
+            took = time.perf_counter() - sent[0]
+        assert took < 5, took
+        if "{method}" == "fit":
+            assert not hasattr(model, "classes_")
+            model.set_params(max_iter=1).fit(X, Y)
+        assert np.isfinite(model.predict_top_k(X[:10])[1]).all()
+        model.partial_fit(X, Y)
+        print("passed")
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ,
+    )
+    assert result.stdout == "passed\n", result.stderr

@@ -1,0 +1,70 @@
+"""Hash tables against dictionaries of lists."""
+
+import numpy as np
+import reference
+from numpy.testing import assert_array_equal
+
+from sklearn_slide._hashing import make_hasher
+from sklearn_slide._numba import start_stream
+from sklearn_slide._tables import RehashSchedule, allocate_tables, build_tables, read_bucket
+
+
+def make_tables(n_labels=200, n_tables=4, hash_length=3):
+    hasher = make_hasher("simhash", 8, n_tables, hash_length, np.random.RandomState(0))
+    codes = np.random.default_rng(0).integers(2**hash_length, size=(n_labels, n_tables)).astype(np.int32)
+    tables = allocate_tables(hasher, n_labels)
+    build_tables(codes, 0, n_tables, tables)
+    return codes, tables
+
+
+def read(tables, table, code, size, seed=0):
+    bucket, stream = np.zeros(size, dtype=np.int32), np.zeros(1, dtype=np.uint64)
+    start_stream(stream, seed, 0, 0)
+    return bucket[: read_bucket(tables, table, code, size, stream, bucket)]
+
+
+def test_buckets_hold_the_labels_of_their_code():
+    codes, tables = make_tables()
+    for t, expected in enumerate(reference.build_tables(codes)):
+        for code in range(8):
+            assert_array_equal(read(tables, t, code, 200), expected.get(code, []))
+
+
+def test_a_rebuild_forgets_the_old_codes():
+    codes, tables = make_tables()
+    build_tables(np.zeros_like(codes), 0, codes.shape[1], tables)
+    assert_array_equal(read(tables, 2, 0, 200), np.arange(200))
+    assert len(read(tables, 2, 1, 200)) == 0
+
+
+def test_parts_of_the_tables_can_be_built_apart():
+    codes, tables = make_tables()
+    _, other = make_tables()
+    for array in other:
+        array[:] = 0
+    build_tables(codes, 0, 1, other)
+    build_tables(codes, 1, 4, other)
+    for one, two in zip(tables, other, strict=True):
+        assert_array_equal(one, two)
+
+
+def test_full_buckets_are_read_from_a_random_position():
+    codes, tables = make_tables()
+    members = reference.build_tables(codes)[1][5]
+    seen = np.zeros(200, dtype=int)
+    for seed in range(4000):
+        bucket = read(tables, 1, 5, 6, seed)
+        assert len(set(bucket)) == 6
+        seen[bucket] += 1
+    assert set(np.flatnonzero(seen)) == set(members)
+    # each member is read with probability 6 / size: within five standard deviations of a binomial
+    p = 6 / len(members)
+    assert abs(seen[members] - 4000 * p).max() < 5 * np.sqrt(4000 * p * (1 - p))
+
+
+def test_schedule_backs_off():
+    schedule, due = RehashSchedule(100, 2.0, due=0), []
+    for _ in range(4):
+        due.append(schedule.due)
+        schedule.advance()
+    assert due == [0, 100, 300, 700]
