@@ -76,7 +76,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Where the active labels come from that neither are true nor come from `negatives`: the hash
         tables, or all labels with equal probability. 'full' scores every label.
 
-    n_active : int, default=400
+    n_active : int, default=500
         The number of labels scored for a training sample at most. True labels are always scored, even
         more than `n_active`. With no more labels than `n_active`, all are scored and no table is built.
 
@@ -249,7 +249,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         learning_rate_init=0.05,
         init="centroid",
         sampling="lsh",
-        n_active=400,
+        n_active=500,
         negatives="auto",
         selection="vanilla",
         min_collisions=2,

@@ -8,6 +8,9 @@ from sklearn_slide._numba import njit
 SIGMOID, SOFTMAX = 0, 1
 LOSSES = {"sigmoid": SIGMOID, "softmax": SOFTMAX}
 
+# A label whose probability is nearer to its target than this is left as it is: its row is not updated.
+NEGLIGIBLE = np.float32(1e-3)
+
 
 def logistic_probabilities(scores):
     """Compute 1 / (1 + exp(-z)) in float64, kept below 1, which rounding reaches for z > 36."""
@@ -33,7 +36,10 @@ def compute_residuals(logits, n_active, n_true, loss, residuals):
 
 @njit
 def sigmoid_residuals(logits, n_active, n_true, residuals):
-    """Binary cross-entropy of each label: r = sigmoid(z) - target, loss = sum of softplus(z) - target z."""
+    """Binary cross-entropy of each label: r = sigmoid(z) - target, loss = sum of softplus(z) - target z.
+
+    Residuals of at most NEGLIGIBLE become 0.
+    """
     loss = 0.0
     for a in range(n_active):
         z = logits[a]
@@ -44,7 +50,7 @@ def sigmoid_residuals(logits, n_active, n_true, residuals):
         if a < n_true:
             loss -= z
             p -= np.float32(1.0)
-        residuals[a] = p
+        residuals[a] = p if abs(p) > NEGLIGIBLE else np.float32(0.0)
     return loss
 
 

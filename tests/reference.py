@@ -118,7 +118,9 @@ def forward(x, coefs, intercepts, activation):
 def loss_and_residuals(logits, target, loss):
     """Return the loss of one sample and its derivatives by the logits; target is a 0/1 vector."""
     if loss == "sigmoid":
-        return np.sum(np.log1p(np.exp(logits)) - target * logits), 1 / (1 + np.exp(-logits)) - target
+        residuals = 1 / (1 + np.exp(-logits)) - target
+        residuals[abs(residuals) <= 1e-3] = 0  # negligible: the label is left as it is
+        return np.sum(np.log1p(np.exp(logits)) - target * logits), residuals
     if not target.any():
         return 0.0, np.zeros_like(logits)
     target = target / target.sum()
