@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from sklearn_slide import _inference, _training
 from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
-from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, SIGMOID, SOFTMAX
 from sklearn_slide._network import (
     ACTIVATIONS,
     initialise_output,
@@ -76,16 +76,16 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Where the active labels come from that neither are true nor come from `negatives`: the hash
         tables, or all labels with equal probability. 'full' scores every label.
 
-    n_active : int, default=500
+    n_active : int, default=1000
         The number of labels scored for a training sample at most. True labels are always scored, even
         more than `n_active`. With no more labels than `n_active`, all are scored and no table is built.
 
     negatives : 'auto', dict or None, default='auto'
         The shares of `n_active` that come from other sources than `sampling`: ``'cooccurrence'``
         draws labels of other samples that have a feature of this one, ``'frequency'`` labels in
-        proportion to their frequency, ``'uniform'`` any. 'auto' is SHARES. None leaves
-        everything to `sampling`. A label drawn twice counts once, so that fewer than `n_active`
-        may be scored.
+        proportion to their frequency, ``'uniform'`` any. 'auto' is
+        ``{'cooccurrence': 0.3, 'frequency': 0.3, 'uniform': 0.1}``. None leaves everything to
+        `sampling`. A label drawn twice counts once, so that fewer than `n_active` may be scored.
 
     selection : {'vanilla', 'top_k', 'threshold'}, default='vanilla'
         Which of the labels in the buckets of a sample are taken: as they are met in tables in random
@@ -249,7 +249,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         learning_rate_init=0.05,
         init="centroid",
         sampling="lsh",
-        n_active=500,
+        n_active=1000,
         negatives="auto",
         selection="vanilla",
         min_collisions=2,
@@ -424,17 +424,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             "Give smaller hidden_layer_sizes, and at least one hidden layer.",
         )
         self._seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        hidden_rng, output_rng = np.random.default_rng(self._seed).spawn(2)
+        rng = np.random.default_rng(self._seed)
         self._network = make_network(
-            self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples.x, hidden_rng
+            self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples.x, rng
         )
         centroids = None
         if self.init == "centroid":
-            centroids = sum_hidden_vectors(
-                samples, self.n_outputs_, self._network, ACTIVATIONS[self.activation], self.n_jobs
-            )
-        initialise_output(self._network, centroids, LOSSES[loss], output_rng)
-        n_units = sizes[-1] if sizes else self.n_features_in_
+            centroids = sum_hidden_vectors(samples, self._network, ACTIVATIONS[self.activation], self.n_jobs)
+        initialise_output(self._network, centroids, LOSSES[loss], rng)
+        n_units = self._network.output.weights.values.shape[1]
         hash_length = self.hash_length
         if hash_length == "auto":
             hash_length = auto_hash_length(self.hash_family, self.n_outputs_)
@@ -444,6 +442,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._tables, self._schedule = NO_TABLES, None
         self._retrieval_tables, self._retrieval_t = NO_TABLES, None
         self.out_activation_ = {"sigmoid": "logistic", "softmax": "softmax"}[loss]
+        self._solver = self.solver
         self.t_, self.n_iter_ = 0, 0
         self.loss_curve_, self.active_size_curve_ = [], []
         self.best_loss_ = np.inf
@@ -515,9 +514,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self._hasher,
             self._tables,
             sampler,
-            Solver(SOLVERS[self.solver], np.float32(self.learning_rate_init)),
+            Solver(SOLVERS[self._solver], np.float32(self.learning_rate_init)),
             ACTIVATIONS[self.activation],
-            LOSSES[self._loss_name()],
+            {"logistic": SIGMOID, "softmax": SOFTMAX}[self.out_activation_],
         )
 
     def _hidden_sizes(self):

@@ -4,20 +4,20 @@ import bz2
 import gzip
 import io
 import lzma
-import re
 import zlib
 from array import array
 from importlib import resources
-from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import sklearn
-from sklearn.datasets import dump_svmlight_file, load_svmlight_file
+from sklearn.datasets import dump_svmlight_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch, check_array, check_random_state, gen_batches
+
+from sklearn_slide._xmc_format import MAX_SIZE, parse_rows, read_header, shorten
 
 __all__ = ["dump_xmc_file", "load_wordnet", "load_xmc_file", "make_xmc_classification"]
 
@@ -26,16 +26,8 @@ WORDNET_STOP_WORDS = [
     *("is", "it", "of", "on", "or", "that", "the", "to", "used", "with"),
 ]
 
-MAX_SIZE = 2**31 - 1  # of rows, features and labels: their ids are int32
 CHUNK_SIZE = 2**20  # bytes of text that are parsed at a time
 BLOCK_SIZE = 2**20  # entries that are drawn at a time
-
-_NUMBER = rb"[+-]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][+-]?\d++)?+"
-_LABELS = rb"\d{1,10}(?:,\d{1,10})*+(?=\s)"
-_FEATURE = rb"\d{1,10}+:" + _NUMBER
-_ROW = rb"[ \t]*+(?:" + _LABELS + rb"|" + _FEATURE + rb")?+(?:[ \t]++" + _FEATURE + rb")*+[ \t]*+\r?+\n"
-_ROWS = re.compile(rb"(?:" + _ROW + rb")*+")
-_HEADER = re.compile(rb"[ \t]*(\d{1,10})[ \t]+(\d{1,10})[ \t]+(\d{1,10})\s*")
 
 
 def load_wordnet(subset="train", *, vectorize=False, return_X_y=False):
@@ -189,17 +181,17 @@ def load_xmc_file(path):
     n_read = 0
     with _open(path, "rb") as file:
         try:
-            n_samples, n_features, n_labels = _read_header(path, file)
+            n_samples, n_features, n_labels = read_header(path, file)
             while chunk := file.read(CHUNK_SIZE) + file.readline():
                 lines = io.BytesIO(chunk).readlines()
                 n_rows = min(len(lines), n_samples - n_read)
-                rows = _parse_rows(path, n_read + 2, lines[:n_rows], n_features, n_labels)
+                rows = parse_rows(path, n_read + 2, lines[:n_rows], n_features, n_labels)
                 for column, new in zip(columns, rows, strict=True):
                     column.frombytes(new.tobytes())
                 n_read += n_rows
                 for number, line in enumerate(lines[n_rows:], n_read + 2):
                     if not line.isspace():
-                        problem = f"expected {n_samples} rows, as the header says, got also {_shorten(line)}"
+                        problem = f"expected {n_samples} rows, as the header says, got also {shorten(line)}"
                         raise ValueError(f"{path}, line {number}: {problem}")
         except (EOFError, zlib.error, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of the system, not the compression
@@ -220,74 +212,6 @@ def _open(path, mode):
     """Open a file in binary mode, through the compression that its name tells."""
     opener = {".gz": gzip.open, ".bz2": bz2.open}.get(Path(path).suffix.lower(), open)
     return opener(path, mode)
-
-
-def _read_header(path, file):
-    """Return the three sizes in the first line."""
-    line = file.readline(256)
-    header = _HEADER.fullmatch(line)
-    sizes = [int(size) for size in header.groups()] if header else [MAX_SIZE + 1]
-    if max(sizes) > MAX_SIZE:
-        raise ValueError(
-            f"{path}, line 1: expected the header 'n_samples n_features n_labels', three integers from 0 to "
-            f"{MAX_SIZE}, got {_shorten(line)}"
-        )
-    return sizes
-
-
-def _parse_rows(path, first_line, lines, n_features, n_labels):
-    """Return entries a row, feature ids, values, labels a row, label ids: int32 but for float32 values."""
-    try:
-        text = b"".join(lines)
-        if not _ROWS.fullmatch(text if text.endswith(b"\n") else text + b"\n"):
-            raise ValueError("expected rows 'label,label,... feature:value feature:value ...'")
-        filled = [not line.isspace() for line in lines]  # the reader skips blank lines
-        X, y = sp.csr_matrix((0, 1), dtype=np.float32), []
-        if any(filled):
-            X, y = load_svmlight_file(io.BytesIO(text), dtype=np.float32, multilabel=True, zero_based=True)
-        labels = np.fromiter(chain.from_iterable(y), dtype=np.float64)
-        if X.indices.max(initial=-1) >= n_features or labels.max(initial=-1) >= n_labels:
-            raise ValueError("expected ids below the sizes in the header")
-        if not np.isfinite(X.data).all():
-            raise ValueError("expected finite values")
-    except (ValueError, OverflowError):
-        for number, line in enumerate(lines, first_line):
-            if problem := _find_problem(line, n_features, n_labels):
-                raise ValueError(f"{path}, line {number}: {problem}") from None
-        raise
-    counts, label_counts = np.zeros((2, len(lines)), dtype=np.int32)
-    counts[filled] = np.diff(X.indptr)
-    label_counts[filled] = [len(row) for row in y]
-    return counts, X.indices.astype(np.int32), X.data, label_counts, labels.astype(np.int32)
-
-
-def _find_problem(line, n_features, n_labels):
-    """Say what is wrong with the line of a row; None if nothing is."""
-    if b"\0" in line:
-        return "expected text, got a NUL byte"
-    tokens = line.split()
-    if tokens and b":" not in tokens[0]:
-        for label in tokens.pop(0).split(b","):
-            if not label.isdigit() or int(label) >= n_labels:
-                return f"expected labels from 0 to below {n_labels}, joined by commas, got {_shorten(label)}"
-    last = -1
-    for token in tokens:
-        feature, colon, value = token.partition(b":")
-        if not (colon and feature.isdigit() and int(feature) < n_features):
-            return f"expected feature:value, the feature from 0 to below {n_features}, got {_shorten(token)}"
-        if int(feature) <= last:
-            return f"expected ascending features, got {int(feature)} after {last}"
-        if not re.fullmatch(_NUMBER, value) or np.isinf(array("f", [float(value)])[0]):
-            return f"expected a value that is finite in float32, got {_shorten(token)}"
-        last = int(feature)
-    if not _ROWS.fullmatch(line.rstrip(b"\n") + b"\n"):
-        return "expected spaces or tabs between the fields and ids of at most ten digits"
-    return None
-
-
-def _shorten(text):
-    text = text.decode("utf-8", "backslashreplace")
-    return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def _make_csr(data, indices, counts, n_columns):

@@ -35,3 +35,17 @@ def shared_data():
         return tuple(sp.load_npz(folder / name / f"{part}.npz") for part in parts)
 
     return load
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Return a small multi-label task, CSR: 120 samples of 40 features, and the indicator of 25 labels."""
+    import numpy as np
+    import scipy.sparse as sp
+    from sklearn.datasets import make_multilabel_classification
+    from sklearn.preprocessing import normalize
+
+    X, Y = make_multilabel_classification(
+        120, n_features=40, n_classes=25, n_labels=3, sparse=True, return_indicator="sparse", random_state=0
+    )
+    return sp.csr_matrix(normalize(X), dtype=np.float32), sp.csr_matrix(Y)

@@ -1,5 +1,7 @@
 """The method in plain NumPy, slow and obvious, to compare the kernels with."""
 
+import math
+
 import numpy as np
 from scipy.linalg import hadamard
 
@@ -118,9 +120,7 @@ def forward(x, coefs, intercepts, activation):
 def loss_and_residuals(logits, target, loss):
     """Return the loss of one sample and its derivatives by the logits; target is a 0/1 vector."""
     if loss == "sigmoid":
-        residuals = 1 / (1 + np.exp(-logits)) - target
-        residuals[abs(residuals) <= 1e-3] = 0  # negligible: the label is left as it is
-        return np.sum(np.log1p(np.exp(logits)) - target * logits), residuals
+        return np.sum(np.log1p(np.exp(logits)) - target * logits), 1 / (1 + np.exp(-logits)) - target
     if not target.any():
         return 0.0, np.zeros_like(logits)
     target = target / target.sum()
@@ -128,10 +128,15 @@ def loss_and_residuals(logits, target, loss):
     return -np.sum(target * log_p), np.exp(log_p) - target
 
 
-def gradients(x, target, coefs, intercepts, activation, loss):
-    """Return the loss of one sample over all labels and its derivatives by each coef and intercept."""
+def gradients(x, target, coefs, intercepts, activation, loss, negligible=0.0):
+    """Return the loss of one sample over all labels and its derivatives by each coef and intercept.
+
+    With the sigmoid loss, residuals of at most negligible count as 0.
+    """
     outputs = forward(x, coefs, intercepts, activation)
     value, delta = loss_and_residuals(outputs[-1], target, loss)
+    if loss == "sigmoid":
+        delta[abs(delta) <= negligible] = 0
     coef_grads, intercept_grads = [], []
     for layer in range(len(coefs) - 1, -1, -1):
         coef_grads.insert(0, np.outer(outputs[layer], delta))
@@ -194,7 +199,9 @@ def train(X, Y, order, coefs, intercepts, *, activation, loss, solver, rate, sta
     ]
     total = 0.0
     for i in order:
-        value, coef_grads, intercept_grads = gradients(X[i], Y[i], coefs, intercepts, activation, loss)
+        value, coef_grads, intercept_grads = gradients(
+            X[i], Y[i], coefs, intercepts, activation, loss, negligible=1e-3
+        )
         total += value
         for layer in range(last + 1):
             g, b = coef_grads[layer], intercept_grads[layer]
@@ -244,3 +251,29 @@ def top_k(scores, k):
     """Return the labels and scores of the k best of each row, ties by the lower label, by a full sort."""
     labels = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return labels, np.take_along_axis(scores, labels, axis=1)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Ranking metrics
+# ---------------------------------------------------------------------------------------------------------
+
+
+def ranking_metric(name, truth, top, k, weights, p):
+    """Compute a metric from a list of sets of true labels and a list of lists of labels."""
+    total, best_total, found = 0.0, 0.0, set()
+    for true, labels, weight in zip(truth, top, weights, strict=True):
+        hits = [label in true for label in labels[:k]]
+        found |= {label for label in labels[:k] if label in true}
+        if name == "precision_at_k":
+            total += weight * sum(hits) / k
+        elif name == "recall_at_k":
+            total += weight * sum(hits) / len(true) if true else 0.0
+        elif name == "ndcg_at_k" and true:
+            ideal = sum(1 / math.log2(r + 2) for r in range(min(k, len(true))))
+            total += weight * sum(hit / math.log2(r + 2) for r, hit in enumerate(hits)) / ideal
+        elif name == "ps_precision_at_k":
+            total += weight * sum(1 / p[label] for label in labels[:k] if label in true)
+            best_total += weight * sum(sorted((1 / p[label] for label in true), reverse=True)[:k])
+    if name == "coverage_at_k":
+        return len(found) / len(set().union(*truth))
+    return total / (best_total if name == "ps_precision_at_k" else sum(weights))

@@ -73,10 +73,11 @@ def test_retrieval_ranks_the_candidates_exactly(model, X):
 def test_retrieval_of_every_label_is_exact(model, X):
     model.set_params(retrieval="lsh")
     try:
-        labels, _ = model.predict_top_k(X, 400)
+        labels, scores = model.predict_top_k(X, 400)
     finally:
         model.set_params(retrieval="exact")
-    assert_array_equal(labels, model.predict_top_k(X, 400)[0])
+    assert_array_equal(np.sort(labels, axis=1), np.tile(np.arange(400), (70, 1)))
+    assert_allclose(scores, model.predict_top_k(X, 400)[1], rtol=1e-4, atol=1e-5)
 
 
 def test_retrieval_follows_further_training(X):

@@ -6,7 +6,7 @@ import reference
 from numpy.testing import assert_allclose
 from sklearn.metrics import log_loss
 
-from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, compute_residuals
+from sklearn_slide._losses import LOSSES, NEGLIGIBLE, OUTPUT_ACTIVATIONS, compute_residuals
 
 
 def run(logits, n_true, loss):
@@ -23,7 +23,14 @@ def test_agree_with_reference(loss, n_true):
     value, residuals = run(logits, n_true, loss)
     expected, expected_residuals = reference.loss_and_residuals(logits, target, loss)
     assert_allclose(value, expected, rtol=1e-5)
+    if loss == "sigmoid":
+        expected_residuals[abs(expected_residuals) <= NEGLIGIBLE] = 0
     assert_allclose(residuals, expected_residuals, rtol=1e-4, atol=1e-6)
+
+
+def test_negligible_residuals_are_zero():
+    logits = np.log(np.array([0.9995, 0.998, 0.0005, 0.002]) / np.array([0.0005, 0.002, 0.9995, 0.998]))
+    assert_allclose(run(logits, 2, "sigmoid")[1], [0, -0.002, 0, 0.002], rtol=1e-3)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

