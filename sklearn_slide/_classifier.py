@@ -382,7 +382,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
         Notes
         -----
-        An interrupt keeps what was learned up to it.
+        After an interrupt the weights are as far as they were trained, the other attributes as before.
         """
         with attributes_kept_on_failure(self):
             first = not hasattr(self, "_network")

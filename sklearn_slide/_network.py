@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from sklearn_slide._losses import SIGMOID
 from sklearn_slide._numba import njit
-from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_row, writable
+from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_rows, writable
 from sklearn_slide._parallel import run_over_range
 
 IDENTITY, RELU, TANH, LOGISTIC = 0, 1, 2, 3
@@ -161,41 +161,41 @@ def backward_output(h, active, n_active, residuals, output, solver, one, gradien
     one is float32 (1,) and holds 1, the direction of a bias.
     """
     weights, n_units = output.weights.values, output.weights.values.shape[1]
-    square = mean_square(h, n_units)
     gradient[:n_units] = 0.0
     for a in range(n_active):
         y, r = active[a], residuals[a]
-        if r == 0.0:
-            continue
-        for u in range(n_units):
-            gradient[u] += r * weights[y, u]
-        update_row(output.weights, y, r, h, square, solver)
-        update_row(output.biases, y, r, one, np.float32(1.0), solver)
+        if r != 0.0:
+            for u in range(n_units):
+                gradient[u] += r * weights[y, u]
+    update_rows(output.weights, active, residuals, n_active, h, mean_square(h, n_units), solver)
+    update_rows(output.biases, active, residuals, n_active, one, one[0], solver)
 
 
 @njit
-def backward_hidden(x, i, network, activation, solver, one, hidden, gradients):
+def backward_hidden(x, i, network, activation, solver, one, units, hidden, gradients):
     """Update the hidden layers; row n_hidden - 1 of gradients holds d loss / d hidden on entry.
 
-    x Rows, i the sample, hidden and gradients float32 (n_hidden, width).
+    x Rows, i the sample, one float32 (1,), units int32 (width,) the numbers of the units, hidden and
+    gradients float32 (n_hidden, width).
     """
     for layer in range(network.n_hidden - 1, -1, -1):
-        weights = network.hidden[layer].weights
-        n_units = weights.values.shape[1]
+        weights, biases = network.hidden[layer].weights, network.hidden[layer].biases
+        n_in, n_units = weights.values.shape
         gradient = gradients[layer]
         activation_gradient(hidden[layer], n_units, activation, gradient)
         square = mean_square(gradient, n_units)
-        update_row(network.hidden[layer].biases, 0, one[0], gradient, square, solver)
+        update_rows(biases, units, one, 1, gradient, square, solver)
         if layer > 0:
-            for v in range(weights.values.shape[0]):
+            for v in range(n_in):
                 total = np.float32(0.0)
                 for u in range(n_units):
                     total += weights.values[v, u] * gradient[u]
                 gradients[layer - 1, v] = total
-                update_row(weights, v, hidden[layer - 1, v], gradient, square, solver)
+            update_rows(weights, units, hidden[layer - 1], n_in, gradient, square, solver)
         else:
-            for p in range(x.indptr[i], x.indptr[i + 1]):
-                update_row(weights, x.indices[p], x.data[p], gradient, square, solver)
+            start, stop = x.indptr[i], x.indptr[i + 1]
+            features, values = x.indices[start:stop], x.data[start:stop]
+            update_rows(weights, features, values, stop - start, gradient, square, solver)
 
 
 def network_bytes(n_features, n_labels, hidden_layer_sizes, solver):

@@ -45,6 +45,7 @@ class Scratch(NamedTuple):
     codes: np.ndarray  # int32 (n_tables,)
     hash_work: np.ndarray  # float32, what the hash family needs
     one: np.ndarray  # float32 (1,), holds 1
+    units: np.ndarray  # int32 (width,), the numbers from 0 on
 
 
 def make_scratch(network, hasher, sampler, max_true):
@@ -62,6 +63,7 @@ def make_scratch(network, hasher, sampler, max_true):
         codes=np.zeros(n_tables, dtype=np.int32),
         hash_work=np.zeros(work_size(hasher), dtype=np.float32),
         one=np.ones(1, dtype=np.float32),
+        units=np.arange(shape[1], dtype=np.int32),
     )
 
 
@@ -97,7 +99,9 @@ def train_chunk(samples, order, start, stop, seed, epoch, engine, scratch):
         backward_output(
             h, active.labels, n_active, residuals, network.output, engine.solver, scratch.one, gradient
         )
-        backward_hidden(x, i, network, engine.activation, engine.solver, scratch.one, hidden, gradients)
+        backward_hidden(
+            x, i, network, engine.activation, engine.solver, scratch.one, scratch.units, hidden, gradients
+        )
     return total_loss, total_active
 
 

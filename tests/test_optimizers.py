@@ -6,13 +6,14 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from sklearn_slide._optimizers import SOLVERS, Solver, make_weights, mean_square, update_row
+from sklearn_slide._optimizers import SOLVERS, Solver, make_weights, mean_square, update_rows
 
 
 def apply(weights, row, scale, direction, solver, rate):
     direction = direction.astype(np.float32)
     square = mean_square(direction, len(direction))
-    update_row(weights, row, np.float32(scale), direction, square, Solver(SOLVERS[solver], np.float32(rate)))
+    rows, scales = np.array([row], dtype=np.int32), np.array([scale], dtype=np.float32)
+    update_rows(weights, rows, scales, 1, direction, square, Solver(SOLVERS[solver], np.float32(rate)))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
