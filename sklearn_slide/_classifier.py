@@ -19,7 +19,6 @@ from sklearn_slide._network import (
     make_network,
     network_bytes,
     sum_hidden_vectors,
-    writable_network,
 )
 from sklearn_slide._optimizers import SOLVERS, Solver
 from sklearn_slide._progress import Progress
@@ -35,6 +34,7 @@ from sklearn_slide._validation import (
     make_csr,
     require_memory,
     transpose_pattern,
+    writable,
 )
 
 
@@ -449,7 +449,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, samples, max_iter):
         """Pass over the samples until the loss no longer improves, max_iter times at most."""
-        self._network = writable_network(self._network)
+        state = (self._network, self._hasher, self._tables)
+        self._network, self._hasher, self._tables = writable(state)
         engine = self._make_engine()
         n_samples = len(samples.x.indptr) - 1
         if engine.sampler.n_cooccurrence:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from sklearn_slide._losses import SIGMOID
 from sklearn_slide._numba import njit
-from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_rows, writable
+from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_rows
 from sklearn_slide._parallel import run_over_range
 
 IDENTITY, RELU, TANH, LOGISTIC = 0, 1, 2, 3
@@ -203,12 +203,6 @@ def network_bytes(n_features, n_labels, hidden_layer_sizes, solver):
     sizes = [n_features, *hidden_layer_sizes, n_labels]
     n_weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
     return 4 * n_weights * (3 if solver == "adam" else 1)
-
-
-def writable_network(network):
-    """Return the network with arrays that can be written, copied where they are mapped read-only."""
-    layers = [Layer(*map(writable, layer)) for layer in (*network.hidden, network.output)]
-    return Network(network.n_hidden, tuple(layers[:-1]), layers[-1])
 
 
 def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x, rng):

@@ -46,11 +46,6 @@ def make_weights(values, solver, initial_accumulator):
     )
 
 
-def writable(weights):
-    """Return the weights with arrays that can be written, copied where they are mapped read-only."""
-    return Weights(*(np.require(array, requirements="W") for array in weights))
-
-
 @njit
 def mean_square(vector, n):
     """Compute the mean of the squares of vector[:n], float32."""

@@ -103,6 +103,16 @@ def make_csr(data, indices, indptr, shape):
     return container((data, indices, indptr), shape=shape)
 
 
+def writable(state):
+    """Return a tuple of arrays, numbers and tuples in which arrays that are read-only (mapped) were copied."""
+    if isinstance(state, np.ndarray):
+        return np.require(state, requirements="W")
+    if isinstance(state, tuple):
+        parts = map(writable, state)
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
+
+
 def physical_memory():
     """Return the machine's memory in bytes, or infinity where the system does not tell."""
     try:
