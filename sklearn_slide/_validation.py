@@ -104,7 +104,7 @@ def make_csr(data, indices, indptr, shape):
 
 
 def writable(state):
-    """Return a tuple of arrays, numbers and tuples in which arrays that are read-only (mapped) were copied."""
+    """Return a tuple of arrays, numbers and tuples with its read-only arrays, mapped from a file, copied."""
     if isinstance(state, np.ndarray):
         return np.require(state, requirements="W")
     if isinstance(state, tuple):
