@@ -23,6 +23,7 @@ from sklearn_slide._network import (
 from sklearn_slide._optimizers import SOLVERS, Solver
 from sklearn_slide._progress import Progress
 from sklearn_slide._sampling import EMPTY_PATTERN, SELECTIONS, Samples, make_sampler
+from sklearn_slide._sparse import as_configured
 from sklearn_slide._tables import NO_TABLES, RehashSchedule, allocate_tables
 from sklearn_slide._validation import (
     as_rows,
@@ -31,7 +32,6 @@ from sklearn_slide._validation import (
     encode_classes,
     encode_indicator,
     is_multilabel,
-    make_csr,
     require_memory,
     transpose_pattern,
     writable,
@@ -592,7 +592,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             likely = sp.csr_array(self._probabilities(x) > 0.5)
             indptr, indices = likely.indptr, likely.indices
         values = np.ones(len(indices), dtype=self._y_dtype)
-        y = make_csr(values, indices, indptr, shape=(len(indptr) - 1, self.n_outputs_))
+        shape = (len(indptr) - 1, self.n_outputs_)
+        y = as_configured(sp.csr_array((values, indices, indptr), shape=shape))
         return y if self._sparse_y else y.toarray()
 
     def decision_function(self, X):

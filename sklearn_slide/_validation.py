@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
-import sklearn
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_slide._sampling import Pattern, Rows
@@ -94,13 +93,6 @@ def check_classes(y, multilabel, classes, known, partial):
 
 def _shorten(values):
     return np.array2string(np.asarray(values), threshold=10, separator=", ")
-
-
-def make_csr(data, indices, indptr, shape):
-    """Make the CSR matrix or array that scikit-learn's configuration asks for."""
-    interface = sklearn.get_config().get("sparse_interface", "spmatrix")
-    container = sp.csr_array if interface == "sparray" else sp.csr_matrix
-    return container((data, indices, indptr), shape=shape)
 
 
 def writable(state):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-import sklearn
 from sklearn.datasets import dump_svmlight_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch, check_array, check_random_state, gen_batches
 
+from sklearn_slide._sparse import as_configured
 from sklearn_slide._xmc_format import MAX_SIZE, parse_rows, read_header, shorten
 
 __all__ = ["dump_xmc_file", "load_wordnet", "load_xmc_file", "make_xmc_classification"]
@@ -93,7 +93,7 @@ def load_wordnet(subset="train", *, vectorize=False, return_X_y=False):
 
     bunch = Bunch(
         data=texts[rows].tolist(),
-        target=_as_configured(target[rows]),
+        target=as_configured(target[rows]),
         target_names=names[labels],
         sample_names=names[rows],
         DESCR=(folder / "wordnet.rst").read_text("utf-8"),
@@ -107,7 +107,7 @@ def load_wordnet(subset="train", *, vectorize=False, return_X_y=False):
         if subset != "train":
             data = vectorizer.transform(bunch.data)
         data.sort_indices()
-        bunch.data = _as_configured(data)
+        bunch.data = as_configured(data)
         bunch.feature_names = vectorizer.get_feature_names_out()
     if return_X_y:
         return bunch.data, bunch.target
@@ -219,13 +219,7 @@ def _make_csr(data, indices, counts, n_columns):
     indptr = np.zeros(len(counts) + 1, dtype=np.int32 if len(indices) <= MAX_SIZE else np.int64)
     np.cumsum(counts, out=indptr[1:])
     arrays = np.asarray(data), np.asarray(indices), indptr
-    return _as_configured(sp.csr_matrix(arrays, shape=(len(counts), n_columns)))
-
-
-def _as_configured(matrix):
-    """Turn CSR into the matrix or array that scikit-learn's configuration asks for, without a copy."""
-    is_array = sklearn.get_config().get("sparse_interface") == "sparray"
-    return sp.csr_array(matrix) if is_array else sp.csr_matrix(matrix)
+    return as_configured(sp.csr_matrix(arrays, shape=(len(counts), n_columns)))
 
 
 def dump_xmc_file(X, Y, path):
