@@ -1,5 +1,6 @@
 """The estimator: parameters, validation, epochs and predictions."""
 
+from itertools import pairwise
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,16 +12,19 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from sklearn_slide import _inference, _training
+from sklearn_slide._direct import count_products, find_pairs, no_pairs
 from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
 from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, SIGMOID, SOFTMAX
 from sklearn_slide._network import (
     ACTIVATIONS,
+    DIRECT_NORM,
     initialise_output,
     make_network,
     network_bytes,
+    norm_scale,
     sum_hidden_vectors,
 )
-from sklearn_slide._optimizers import SOLVERS, Solver
+from sklearn_slide._optimizers import SOLVERS
 from sklearn_slide._progress import Progress
 from sklearn_slide._sampling import EMPTY_PATTERN, SELECTIONS, Samples, make_sampler
 from sklearn_slide._sparse import as_configured
@@ -65,8 +69,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         'adagrad' keeps one number for each row; 'adam' two for each weight, and corrects its bias by
         the updates that a row has had.
 
+    direct_limit : int, default=1000
+        A feature that was seen with at most so many labels in the first call to `fit` or `partial_fit` has,
+        past the hidden layers, a weight of its own for each of them; 0 for no such weights. They are not
+        used by a linear model, which has all of them.
+
+    learning_rate : {'linear', 'constant'}, default='linear'
+        Learning rate schedule for weight updates. 'linear' lets `learning_rate_init` fall to zero over the
+        `max_iter` epochs of `fit`, 'constant' keeps it. `partial_fit`, which does not know how much will
+        come, keeps it.
+
     learning_rate_init : float, default=0.05
-        The learning rate used, constant through the training.
+        The initial learning rate used.
 
     init : {'centroid', 'random'}, default='centroid'
         The first weights of the output layer. 'centroid' takes the scaled sum of the hidden vectors
@@ -171,6 +185,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     coefs_ : list of ndarray of shape (n_layers_ - 1,)
         The ith element in the list represents the weight matrix corresponding to layer i.
 
+    direct_coef_ : sparse array of shape (n_features_in_, n_outputs_)
+        The direct weights from features to labels; their part is added to the output of the last layer.
+
     intercepts_ : list of ndarray of shape (n_layers_ - 1,)
         The ith element in the list represents the bias vector corresponding to layer i + 1.
 
@@ -215,6 +232,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "loss": [StrOptions({"auto", *LOSSES})],
         "solver": [StrOptions(set(SOLVERS))],
+        "direct_limit": [Interval(Integral, 0, None, closed="left")],
+        "learning_rate": [StrOptions({"linear", "constant"})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "init": [StrOptions({"centroid", "random"})],
         "sampling": [StrOptions({"lsh", "uniform", "full"})],
@@ -246,6 +265,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         *,
         loss="auto",
         solver="adagrad",
+        direct_limit=1000,
+        learning_rate="linear",
         learning_rate_init=0.05,
         init="centroid",
         sampling="lsh",
@@ -273,6 +294,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.activation = activation
         self.loss = loss
         self.solver = solver
+        self.direct_limit = direct_limit
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
         self.init = init
         self.sampling = sampling
@@ -313,6 +336,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return [layer.weights.values for layer in hidden] + [self._network.output.weights.values.T]
 
     @property
+    def direct_coef_(self):
+        direct = self._network.direct
+        shape = (self.n_features_in_, self.n_outputs_)
+        return sp.csr_array((direct.weights, direct.labels, direct.indptr), shape=shape)
+
+    @property
     def intercepts_(self):
         hidden = self._network.hidden[: self._network.n_hidden]
         return [layer.biases.values[0] for layer in hidden] + [self._network.output.biases.values[:, 0]]
@@ -351,7 +380,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             samples = self._check_samples(X, y, reset=not going_on)
             if not going_on:
                 self._initialise(samples)
-            self._train(samples, self.max_iter)
+            self._train(samples, self.max_iter, decay=self.learning_rate == "linear")
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -417,16 +446,22 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _initialise(self, samples):
         """Set the network, the hash functions and the counters to where training begins."""
         sizes, loss = self._hidden_sizes(), self._loss_name()
+        limit = self.direct_limit if sizes else 0
+        n_pairs = min(count_products(samples), limit * self.n_features_in_)
         require_memory(
-            network_bytes(self.n_features_in_, self.n_outputs_, sizes, self.solver),
+            network_bytes(self.n_features_in_, self.n_outputs_, sizes, self.solver, n_pairs),
             f"A network of {self.n_features_in_} features, hidden_layer_sizes={self.hidden_layer_sizes!r} "
             f"and {self.n_outputs_} labels",
             "Give smaller hidden_layer_sizes, and at least one hidden layer.",
         )
         self._seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         rng = np.random.default_rng(self._seed)
+        direct = no_pairs(self.n_features_in_)
+        if limit:
+            gain = norm_scale(samples.x, DIRECT_NORM) ** 2
+            direct = find_pairs(samples, self.n_features_in_, self.n_outputs_, limit, gain)
         self._network = make_network(
-            self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples.x, rng
+            self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples.x, direct, rng
         )
         centroids = None
         if self.init == "centroid":
@@ -447,8 +482,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.loss_curve_, self.active_size_curve_ = [], []
         self.best_loss_ = np.inf
 
-    def _train(self, samples, max_iter):
-        """Pass over the samples until the loss no longer improves, max_iter times at most."""
+    def _train(self, samples, max_iter, decay=False):
+        """Pass over the samples until the loss no longer improves, max_iter times at most.
+
+        With decay, the learning rate falls linearly to zero over that many epochs.
+        """
         state = (self._network, self._hasher, self._tables)
         self._network, self._hasher, self._tables = writable(state)
         engine = self._make_engine()
@@ -462,10 +500,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         ]
         order, best, n_unimproved = np.arange(n_samples), np.inf, 0
         progress = Progress(self.verbose, n_samples, max_iter)
-        for _ in range(max_iter):
+        rates = np.linspace(self.learning_rate_init, 0 if decay else self.learning_rate_init, max_iter + 1)
+        for epoch_rates in pairwise(rates):
             if self.shuffle:
                 order = np.random.default_rng((self._seed, self.n_iter_)).permutation(n_samples)
-            loss, active_size = self._train_epoch(samples, order, engine, scratches, progress)
+            loss, active_size = self._train_epoch(samples, order, engine, scratches, epoch_rates, progress)
             self.loss_ = loss
             self.loss_curve_ = [*self.loss_curve_, loss]
             self.active_size_curve_ = [*self.active_size_curve_, active_size]
@@ -476,12 +515,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             if n_unimproved >= self.n_iter_no_change:
                 break
 
-    def _train_epoch(self, samples, order, engine, scratches, progress):
-        """Pass once over the samples and return the means of their losses and active labels."""
+    def _train_epoch(self, samples, order, engine, scratches, rates, progress):
+        """Pass once over the samples and return the means of their losses and active labels.
+
+        rates are the learning rates with which the epoch begins and ends.
+        """
         schedule = self._schedule if engine.sampler.n_hashed else None
         total_loss, total_active = 0.0, 0
         rounds = _training.train_rounds(
-            samples, order, engine, scratches, schedule, self.t_, self._seed, self.n_iter_
+            samples, order, engine, scratches, rates, schedule, self.t_, self._seed, self.n_iter_
         )
         for n_samples, loss, n_active in rounds:
             if not np.isfinite(loss):
@@ -515,7 +557,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self._hasher,
             self._tables,
             sampler,
-            Solver(SOLVERS[self._solver], np.float32(self.learning_rate_init)),
+            SOLVERS[self._solver],
             ACTIVATIONS[self.activation],
             {"logistic": SIGMOID, "softmax": SOFTMAX}[self.out_activation_],
         )

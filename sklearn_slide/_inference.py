@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sklearn_slide._direct import add_direct
 from sklearn_slide._hashing import hash_vector, work_size
 from sklearn_slide._network import hidden_vectors, score_labels
 from sklearn_slide._numba import njit
@@ -14,13 +15,14 @@ _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
 
 
 @njit
-def score_rows(h, start, stop, network, labels, logits):
+def score_rows(x, h, start, stop, network, labels, logits):
     """Fill rows start to stop of logits, float32 (n_samples, n_labels), each row by itself in a fixed order.
 
-    h float32 (n_samples, n_units), labels int32 (n_labels,) all labels.
+    x Rows, h float32 (n_samples, n_units), labels int32 (n_labels,) all labels.
     """
     for i in range(start, stop):
         score_labels(h[i], labels, labels.shape[0], network.output, logits[i])
+        add_direct(x, i, network.direct, 0, logits[i])
 
 
 @njit
@@ -41,29 +43,42 @@ def insert_best(y, score, k, labels, scores):
 
 
 @njit
-def merge_top_k(logits, biases, first_label, start, stop, labels, scores):
+def finish_logits(x, first_row, start, stop, network, first_label, logits):
+    """Add the biases and the direct weights' part to the rows start to stop of a block of logits, in place.
+
+    x Rows, logits float32 (n_rows, n_block), of the samples from first_row and the labels from first_label on.
+    """
+    biases = network.output.biases.values
+    for i in range(start, stop):
+        for b in range(logits.shape[1]):
+            logits[i, b] += biases[first_label + b, 0]
+        add_direct(x, first_row + i, network.direct, first_label, logits[i])
+
+
+@njit
+def merge_top_k(logits, first_label, start, stop, labels, scores):
     """Merge a block of logits into the best k of the rows start to stop.
 
-    logits float32 (n_rows, n_block) without biases, biases float32 (n_labels, 1), first_label the block's
-    first, labels int32 (n_rows, k), scores float32 (n_rows, k). Blocks come by ascending label.
+    logits float32 (n_rows, n_block), first_label the block's first, labels int32 (n_rows, k), scores float32
+    (n_rows, k). Blocks come by ascending label.
     """
     k = labels.shape[1]
     for i in range(start, stop):
         for b in range(logits.shape[1]):
-            z = logits[i, b] + biases[first_label + b, 0]
-            if z > scores[i, k - 1]:
-                insert_best(first_label + b, z, k, labels[i], scores[i])
+            if logits[i, b] > scores[i, k - 1]:
+                insert_best(first_label + b, logits[i, b], k, labels[i], scores[i])
 
 
 @njit
-def retrieve_rows(h, start, stop, network, hasher, tables, active, codes, work, labels, scores):
+def retrieve_rows(x, h, start, stop, network, hasher, tables, active, codes, work, labels, scores):
     """Rank, for the rows start to stop, only the labels that share a bucket with the hidden vector.
 
-    h float32 (n_rows, n_units), active ActiveSet, codes int32 (n_tables,), work float32, labels int32 and
+    x Rows, h float32 (n_rows, n_units), active ActiveSet, codes int32 (n_tables,), work float32, labels int32 and
     scores float32 (n_rows, k). Whole buckets are read; too few candidates are filled up from label 0 on.
     """
     k = labels.shape[1]
     logits = np.empty(active.labels.shape[0], dtype=np.float32)
+    direct_scores = np.empty(active.labels.shape[0], dtype=np.float32)
     for i in range(start, stop):
         hash_vector(h[i], hasher, work, codes)
         active.mark[0] += 1
@@ -78,8 +93,11 @@ def retrieve_rows(h, start, stop, network, hasher, tables, active, codes, work, 
             y += 1
         active.labels[:n].sort()
         score_labels(h[i], active.labels, n, network.output, logits)
+        direct_scores[:] = 0.0
+        add_direct(x, i, network.direct, 0, direct_scores)
         for a in range(n):
-            insert_best(active.labels[a], logits[a], k, labels[i], scores[i])
+            y = active.labels[a]
+            insert_best(y, logits[a] + direct_scores[y], k, labels[i], scores[i])
 
 
 def dense_scores(x, network, activation, n_jobs):
@@ -90,7 +108,7 @@ def dense_scores(x, network, activation, n_jobs):
     every_label = np.arange(n_labels, dtype=np.int32)
 
     def part(first, last):
-        score_rows(h, first, last, network, every_label, logits)
+        score_rows(x, h, first, last, network, every_label, logits)
 
     run_over_range(part, 0, n_samples, n_jobs)
     return logits
@@ -107,14 +125,14 @@ def exact_top_k(x, k, network, activation, n_jobs):
     n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
     labels = np.zeros((n_samples, k), dtype=np.int32)
     scores = np.full((n_samples, k), -np.inf, dtype=np.float32)
-    biases = network.output.biases.values
     for start, stop in blocks(n_samples, _BLOCK_ROWS):
         h = hidden_vectors(x, start, stop, network, activation, n_jobs)
         for first, last in blocks(n_labels, _BLOCK_LABELS):
             logits = h @ network.output.weights.values[first:last].T
 
-            def part(i, j, logits=logits, first=first, rows=slice(start, stop)):
-                merge_top_k(logits, biases, first, i, j, labels[rows], scores[rows])
+            def part(i, j, logits=logits, first=first, start=start, rows=slice(start, stop)):
+                finish_logits(x, start, i, j, network, first, logits)
+                merge_top_k(logits, first, i, j, labels[rows], scores[rows])
 
             run_over_range(part, 0, stop - start, n_jobs)
     return labels, scores
@@ -132,7 +150,7 @@ def retrieved_top_k(x, k, network, hasher, tables, activation, n_jobs):
         active = make_active_set(n_labels, n_labels, 0, largest_bucket)
         codes = np.empty(hasher.n_tables, dtype=np.int32)
         work = np.empty(work_size(hasher), dtype=np.float32)
-        retrieve_rows(h, first, last, network, hasher, tables, active, codes, work, labels, scores)
+        retrieve_rows(x, h, first, last, network, hasher, tables, active, codes, work, labels, scores)
 
     run_over_range(part, 0, n_samples, n_jobs)
     return labels, scores
@@ -141,14 +159,14 @@ def retrieved_top_k(x, k, network, hasher, tables, activation, n_jobs):
 def positive_labels(x, network, activation, n_jobs):
     """Find the labels with a positive logit; return indptr, int64, and indices, int32, of a CSR matrix."""
     n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
-    biases = network.output.biases.values[:, 0]
     counts, found = np.zeros(n_samples + 1, dtype=np.int64), []
     for start, stop in blocks(n_samples, _BLOCK_ROWS):
         h = hidden_vectors(x, start, stop, network, activation, n_jobs)
         rows, columns = [], []
         for first, last in blocks(n_labels, _BLOCK_LABELS):
             logits = h @ network.output.weights.values[first:last].T
-            row, column = np.nonzero(logits + biases[first:last] > 0)
+            finish_logits(x, start, 0, stop - start, network, first, logits)
+            row, column = np.nonzero(logits > 0)
             rows.append(row)
             columns.append(column + first)
         rows, columns = np.concatenate(rows), np.concatenate(columns)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from sklearn_slide._direct import Direct
 from sklearn_slide._losses import SIGMOID
 from sklearn_slide._numba import njit
 from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_rows
@@ -20,6 +21,9 @@ ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "logistic": LOG
 
 # Chosen on held-out training rows of the benchmark data: see the user guide.
 HIDDEN_NORM = 2.0
+# With direct weights, whose inputs are then the samples scaled to DIRECT_NORM.
+HIDDEN_NORM_BESIDE_DIRECT = 1.0
+DIRECT_NORM = 3.0
 CENTROID_SCALE = 3.0
 HIDDEN_ACCUMULATOR = 0.1
 OUTPUT_ACCUMULATOR = 0.5
@@ -39,6 +43,7 @@ class Network(NamedTuple):
     n_hidden: int
     hidden: tuple  # of Layer
     output: Layer
+    direct: Direct  # its part is added to the scores of the output layer
 
 
 def make_layer(weights, biases, solver, initial_accumulator):
@@ -198,21 +203,30 @@ def backward_hidden(x, i, network, activation, solver, one, units, hidden, gradi
             update_rows(weights, features, values, stop - start, gradient, square, solver)
 
 
-def network_bytes(n_features, n_labels, hidden_layer_sizes, solver):
-    """Compute the memory that a network takes, in bytes, with the state of its solver."""
+def network_bytes(n_features, n_labels, hidden_layer_sizes, solver, n_pairs=0):
+    """Compute the memory that a network takes, in bytes, with the state of its solver.
+
+    n_pairs is a bound of the number of direct weights.
+    """
     sizes = [n_features, *hidden_layer_sizes, n_labels]
     n_weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
-    return 4 * n_weights * (3 if solver == "adam" else 1)
+    return 4 * n_weights * (3 if solver == "adam" else 1) + 8 * n_pairs
 
 
-def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x, rng):
+def norm_scale(x, norm):
+    """Return the factor that gives the samples x, Rows, a root mean square norm of norm."""
+    mean_square_norm = np.dot(x.data, x.data) / (len(x.indptr) - 1)
+    return norm / np.sqrt(mean_square_norm) if mean_square_norm > 0 else norm
+
+
+def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x, direct, rng):
     """Allocate a network with random hidden layers and an output layer of zeros.
 
     The hidden weights are Gaussian, scaled so that the hidden vectors of the samples x, Rows, have a
-    root mean square norm of about HIDDEN_NORM. rng is a numpy Generator.
+    root mean square norm of about HIDDEN_NORM, or HIDDEN_NORM_BESIDE_DIRECT. direct is a Direct, rng a
+    numpy Generator.
     """
-    mean_square_norm = np.dot(x.data, x.data) / (len(x.indptr) - 1)
-    norm = HIDDEN_NORM / np.sqrt(mean_square_norm) if mean_square_norm > 0 else HIDDEN_NORM
+    norm = norm_scale(x, HIDDEN_NORM_BESIDE_DIRECT if len(direct.labels) else HIDDEN_NORM)
     gain = np.sqrt(2.0) if activation == "relu" else 1.0  # relu takes half of the squared norm away
     hidden, n_in = [], n_features
     # one layer without units stands for none: the type of a network tells no depth of 0
@@ -226,19 +240,26 @@ def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x
     weights = np.zeros((n_labels, n_units), dtype=np.float32)
     biases = np.zeros((n_labels, 1), dtype=np.float32)
     output = make_layer(weights, biases, solver, OUTPUT_ACCUMULATOR)
-    return Network(len(hidden_layer_sizes), tuple(hidden), output)
+    return Network(len(hidden_layer_sizes), tuple(hidden), output, direct)
 
 
 def initialise_output(network, centroids, loss, rng):
-    """Set the first weights and biases of the output layer.
+    """Set the first weights and biases of the output layer, and the first direct weights.
 
     centroids are the sums of the hidden vectors of each label's samples, float32 (n_labels, n_units), or
-    None for random weights. Labels without samples get random weights as well.
+    None for random weights and direct weights of 0. The direct weights are, on entry, the same sums of
+    single features. Labels without samples get random weights as well.
     """
-    values = network.output.weights.values
-    if centroids is not None:
-        values[:] = centroids
-        scale_centroids(values)
+    values, direct = network.output.weights.values, network.direct
+    if centroids is None:
+        direct.weights[:] = 0.0
+    else:
+        squares = np.einsum("yu,yu->y", centroids, centroids, dtype=np.float64)
+        # a sum over the scaled input of the direct weights is sqrt(gain) times that over the feature
+        squares += direct.gain * np.bincount(direct.labels, direct.weights**2, minlength=len(squares))
+        scale = centroid_scale(np.sqrt(squares))
+        np.multiply(centroids, scale[:, np.newaxis], out=values)
+        direct.weights[:] *= direct.gain * scale[direct.labels]
     empty = np.flatnonzero(~values.any(axis=1))
     values[empty] = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
     values[empty] /= np.sqrt(np.float32(values.shape[1]))
@@ -246,17 +267,17 @@ def initialise_output(network, centroids, loss, rng):
         network.output.biases.values[:] = SIGMOID_BIAS
 
 
-def scale_centroids(values):
-    """Turn sums of hidden vectors c into weights, in place: 3 c |c|^-0.85 m^-0.15, m the median of |c|.
+def centroid_scale(norms):
+    """Compute 3 |c|^-0.85 m^-0.15, which turns sums of inputs c into weights; m is the median of |c|.
 
-    The norms are drawn together, but not made equal: frequent labels keep the larger ones.
+    norms float64 (n_labels,) are the |c|. The norms of the weights are drawn together, but not made
+    equal: frequent labels keep the larger ones. The scale of a norm of 0 is 0.
     """
-    norms = np.sqrt(np.einsum("yu,yu->y", values, values, dtype=np.float64))
     present = norms > 0
+    scale = np.zeros(len(norms), dtype=np.float32)
     if present.any():
-        scale = np.zeros_like(norms)
         scale[present] = CENTROID_SCALE * norms[present] ** -0.85 * np.median(norms[present]) ** -0.15
-        values *= scale[:, np.newaxis].astype(np.float32)
+    return scale
 
 
 @njit

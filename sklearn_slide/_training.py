@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Parallel
 
+from sklearn_slide._direct import add_direct, update_direct
 from sklearn_slide._hashing import Hasher, hash_rows, hash_vector, work_size
 from sklearn_slide._losses import compute_residuals
 from sklearn_slide._network import (
@@ -29,7 +30,7 @@ class Engine(NamedTuple):
     hasher: Hasher
     tables: Tables
     sampler: Sampler
-    solver: Solver
+    solver: int  # one of SOLVERS' numbers
     activation: int
     loss: int
 
@@ -42,6 +43,8 @@ class Scratch(NamedTuple):
     gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them
     logits: np.ndarray  # float32 (capacity,)
     residuals: np.ndarray  # float32 (capacity,)
+    direct_scores: np.ndarray  # float32 (n_labels,), or (0,) without direct weights; zero between samples
+    direct_factors: np.ndarray  # float32, as direct_scores
     codes: np.ndarray  # int32 (n_tables,)
     hash_work: np.ndarray  # float32, what the hash family needs
     one: np.ndarray  # float32 (1,), holds 1
@@ -54,12 +57,15 @@ def make_scratch(network, hasher, sampler, max_true):
     shape = (len(network.hidden), hidden_width(network))
     capacity = min(n_labels, max(sampler.n_active, max_true))
     n_tables = hasher.n_tables if sampler.n_hashed else 0
+    n_direct = n_labels if len(network.direct.labels) else 0
     return Scratch(
         active=make_active_set(n_labels, capacity, n_tables, sampler.bucket_size),
         hidden=np.zeros(shape, dtype=np.float32),
         gradients=np.zeros(shape, dtype=np.float32),
         logits=np.zeros(capacity, dtype=np.float32),
         residuals=np.zeros(capacity, dtype=np.float32),
+        direct_scores=np.zeros(n_direct, dtype=np.float32),
+        direct_factors=np.zeros(n_direct, dtype=np.float32),
         codes=np.zeros(n_tables, dtype=np.int32),
         hash_work=np.zeros(work_size(hasher), dtype=np.float32),
         one=np.ones(1, dtype=np.float32),
@@ -68,9 +74,10 @@ def make_scratch(network, hasher, sampler, max_true):
 
 
 @njit
-def train_chunk(samples, order, start, stop, seed, epoch, engine, scratch):
+def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch):
     """Learn from the samples order[start:stop], int64, one after the other, in place.
 
+    The learning rate goes linearly from rates[0] at the first of the order to rates[1] after the last, float64.
     Return the sums of their losses over the active labels and of the numbers of these. A loss that is not
     finite ends the chunk before that sample touches a weight.
     """
@@ -78,9 +85,13 @@ def train_chunk(samples, order, start, stop, seed, epoch, engine, scratch):
     hidden, gradients = scratch.hidden, scratch.gradients
     logits, residuals = scratch.logits, scratch.residuals
     h, gradient = hidden[-1], gradients[-1]
+    direct_scores, direct_factors = scratch.direct_scores, scratch.direct_factors
+    has_direct = direct_scores.shape[0] > 0
     total_loss, total_active = 0.0, 0
     for s in range(start, stop):
         i = order[s]
+        rate = rates[0] + (rates[1] - rates[0]) * s / order.shape[0]
+        solver = Solver(engine.solver, np.float32(rate))
         start_stream(active.stream, seed, epoch, i)
         forward(x, i, network, engine.activation, hidden)
         if engine.sampler.n_hashed > 0:
@@ -90,18 +101,24 @@ def train_chunk(samples, order, start, stop, seed, epoch, engine, scratch):
         n_true = add_true(y, i, active)
         n_active = add_negatives(samples, i, scratch.codes, engine.tables, engine.sampler, n_true, active)
         score_labels(h, active.labels, n_active, network.output, logits)
+        if has_direct:
+            add_direct(x, i, network.direct, 0, direct_scores)
+            for a in range(n_active):
+                logits[a] += direct_scores[active.labels[a]]
         loss = compute_residuals(logits, n_active, n_true, engine.loss, residuals)
 
         total_loss += loss
         total_active += n_active
         if not np.isfinite(loss):
             break
-        backward_output(
-            h, active.labels, n_active, residuals, network.output, engine.solver, scratch.one, gradient
-        )
+        backward_output(h, active.labels, n_active, residuals, network.output, solver, scratch.one, gradient)
         backward_hidden(
-            x, i, network, engine.activation, engine.solver, scratch.one, scratch.units, hidden, gradients
+            x, i, network, engine.activation, solver, scratch.one, scratch.units, hidden, gradients
         )
+        if has_direct:
+            update_direct(
+                x, i, network, active.labels, n_active, residuals, solver, direct_factors, direct_scores
+            )
     return total_loss, total_active
 
 
@@ -122,19 +139,20 @@ def rebuild_tables(network, hasher, tables, n_jobs):
     run_over_range(lambda first, last: build_tables(codes, first, last, tables), 0, hasher.n_tables, n_jobs)
 
 
-def train_rounds(samples, order, engine, scratches, schedule, n_seen, seed, epoch):
+def train_rounds(samples, order, engine, scratches, rates, schedule, n_seen, seed, epoch):
     """Learn from the samples in the given order, one thread for each scratch, rebuilding tables when due.
 
-    order int64 (n_samples,), schedule RehashSchedule, or None without tables, n_seen the samples learned
-    from before. Threads meet after each round of a few tenths of a second; then (samples done, sum of
-    their losses, sum of their active labels) of the round is yielded, and an interrupt can arrive.
+    order int64 (n_samples,), rates the learning rates at the first and after the last sample, schedule
+    RehashSchedule, or None without tables, n_seen the samples learned from before. Threads meet after each
+    round of a few tenths of a second; then (samples done, sum of their losses, sum of their active labels)
+    of the round is yielded, and an interrupt can arrive.
     """
     n_jobs = len(scratches)
     n_units = engine.network.output.weights.values.shape[1]
     size = int(np.clip(_ROUND_WORK / (len(scratches[0].logits) * n_units), 1, 8192)) * n_jobs
 
     def train_part(start, stop, scratch):
-        return train_chunk(samples, order, start, stop, seed, epoch, engine, scratch)
+        return train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch)
 
     with Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem") as parallel:
         start = 0

@@ -128,12 +128,13 @@ def loss_and_residuals(logits, target, loss):
     return -np.sum(target * log_p), np.exp(log_p) - target
 
 
-def gradients(x, target, coefs, intercepts, activation, loss, negligible=0.0):
+def gradients(x, target, coefs, intercepts, activation, loss, negligible=0.0, direct=0.0):
     """Return the loss of one sample over all labels and its derivatives by each coef and intercept.
 
-    With the sigmoid loss, residuals of at most negligible count as 0.
+    With the sigmoid loss, residuals of at most negligible count as 0. direct is added to the logits.
     """
     outputs = forward(x, coefs, intercepts, activation)
+    outputs[-1] = outputs[-1] + direct
     value, delta = loss_and_residuals(outputs[-1], target, loss)
     if loss == "sigmoid":
         delta[abs(delta) <= negligible] = 0
@@ -181,12 +182,14 @@ class LazyAdam:
 SOLVERS = {"adagrad": RowAdagrad, "adam": LazyAdam}
 
 
-def train(X, Y, order, coefs, intercepts, *, activation, loss, solver, rate, starts):
+def train(X, Y, order, coefs, intercepts, direct, *, activation, loss, solver, rates, starts, gain):
     """Train on every label, a sample at a time, in place; X and Y dense, starts the layers' accumulators.
 
     A row belongs to a feature, to a hidden unit that feeds others, or, in the output layer, to a label.
-    Return the mean loss.
+    direct (n_features, n_labels) are the direct weights, 0 where there is none; rates has a learning rate for
+    each sample of the order. Return the mean loss.
     """
+    paired = direct != 0
     last = len(coefs) - 1
     views = [
         (c.T if layer == last else c, np.atleast_2d(b))
@@ -194,24 +197,31 @@ def train(X, Y, order, coefs, intercepts, *, activation, loss, solver, rate, sta
     ]
     views[last] = (views[last][0], intercepts[last][:, np.newaxis])
     solvers = [
-        tuple(SOLVERS[solver](view.shape, rate, start) for view in pair)
+        tuple(SOLVERS[solver](view.shape, None, start) for view in pair)
         for pair, start in zip(views, starts, strict=True)
     ]
     total = 0.0
-    for i in order:
+    for i, rate in zip(order, rates, strict=True):
         value, coef_grads, intercept_grads = gradients(
-            X[i], Y[i], coefs, intercepts, activation, loss, negligible=1e-3
+            X[i], Y[i], coefs, intercepts, activation, loss, negligible=1e-3, direct=X[i] @ direct
         )
         total += value
         for layer in range(last + 1):
             g, b = coef_grads[layer], intercept_grads[layer]
+            solvers[layer][0].rate = solvers[layer][1].rate = rate
             solvers[layer][0].step(views[layer][0], g.T if layer == last else g)
             solvers[layer][1].step(views[layer][1], b[:, np.newaxis] if layer == last else b[np.newaxis])
+        # the label's accumulator in the output layer serves its direct weights as well
+        sums = solvers[last][0].sums if solver == "adagrad" else np.ones(Y.shape[1])
+        direct -= paired * gain * rate * np.outer(X[i], intercept_grads[last] / np.sqrt(sums))
     return total / len(order)
 
 
 def centroid_weights(H, Y):
-    """Return first weights, a row a label: 3 c |c|^-0.85 m^-0.15, c the sum of the label's rows of H."""
+    """Return first weights, a row a label: 3 c |c|^-0.85 m^-0.15, c the sum of the label's rows of H.
+
+    H are the inputs of the output layer; beside direct weights, each row goes on with their scaled inputs.
+    """
     c = Y.T @ H
     norms = np.linalg.norm(c, axis=1)
     present = norms > 0

@@ -26,6 +26,7 @@ FITTED = [
     "loss_curve_",
     "active_size_curve_",
     "coefs_",
+    "direct_coef_",
     "intercepts_",
 ]
 FITTED += ["n_features_in_", "n_iter_", "n_layers_", "out_activation_", "t_"]
@@ -208,9 +209,8 @@ def test_attributes(data):
     assert (model.n_layers_, model.n_outputs_, model.n_iter_, model.t_) == (4, 25, 2, 240)
     H = data[0] @ model.coefs_[0] + model.intercepts_[0]
     H = H @ model.coefs_[1] + model.intercepts_[1]
-    assert_allclose(
-        H @ model.coefs_[2] + model.intercepts_[2], model.decision_function(data[0]), rtol=1e-3, atol=1e-4
-    )
+    scores = H @ model.coefs_[2] + model.intercepts_[2] + data[0] @ model.direct_coef_
+    assert_allclose(scores, model.decision_function(data[0]), rtol=1e-3, atol=1e-4)
 
 
 def test_unfitted():
@@ -258,16 +258,16 @@ def test_partial_fit_goes_on(data):
 
 
 def test_fit_is_a_partial_fit_per_epoch(data):
-    assert_same(make(max_iter=1).fit(*data), make().partial_fit(*data))
+    assert_same(make(max_iter=1, learning_rate="constant").fit(*data), make().partial_fit(*data))
 
 
 def test_warm_start_goes_on_and_fit_starts_anew(data):
-    model = make(warm_start=True).fit(*data).fit(*data)
+    model = make(warm_start=True, learning_rate="constant").fit(*data).fit(*data)
     assert model.n_iter_ == 4
-    assert_same(model, make(max_iter=4).fit(*data))
+    assert_same(model, make(max_iter=4, learning_rate="constant").fit(*data))
     model.set_params(warm_start=False).fit(*data)
     assert model.n_iter_ == 2
-    assert_same(model, make().fit(*data))
+    assert_same(model, make(learning_rate="constant").fit(*data))
 
 
 def test_a_solver_set_after_the_first_fit_waits_for_the_next_fit(data):

@@ -8,16 +8,20 @@ import reference
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_slide._direct import find_pairs, no_pairs
 from sklearn_slide._losses import SIGMOID, SOFTMAX
 from sklearn_slide._network import (
     ACTIVATIONS,
+    DIRECT_NORM,
     HIDDEN_NORM,
+    HIDDEN_NORM_BESIDE_DIRECT,
     SIGMOID_BIAS,
     backward_output,
     hidden_vectors,
     initialise_output,
     make_network,
     network_bytes,
+    norm_scale,
     score_labels,
     sum_hidden_vectors,
 )
@@ -37,9 +41,13 @@ def samples():
     return Samples(as_rows(X), Pattern(Y.indptr.astype(np.int64), Y.indices.astype(np.int32)), EMPTY_PATTERN)
 
 
-def build(samples, sizes, activation="identity", init="random", loss=SIGMOID):
+def build(samples, sizes, activation="identity", init="random", loss=SIGMOID, limit=0):
     rng = np.random.default_rng(2)
-    network = make_network(N_FEATURES, N_LABELS, sizes, activation, "adagrad", samples.x, rng)
+    direct = no_pairs(N_FEATURES)
+    if limit:
+        gain = norm_scale(samples.x, DIRECT_NORM) ** 2
+        direct = find_pairs(samples, N_FEATURES, N_LABELS, limit, gain)
+    network = make_network(N_FEATURES, N_LABELS, sizes, activation, "adagrad", samples.x, direct, rng)
     centroids = None
     if init == "centroid":
         centroids = sum_hidden_vectors(samples, network, ACTIVATIONS[activation], 1)
@@ -115,25 +123,33 @@ def test_backward_output_returns_the_derivative_by_the_hidden_vector(samples):
 @pytest.mark.parametrize(
     ("activation", "sizes"), [("identity", [64]), ("relu", [400]), ("identity", [64, 48])]
 )
-def test_hidden_vectors_start_with_the_same_norm(samples, activation, sizes):
+@pytest.mark.parametrize(("limit", "norm"), [(0, HIDDEN_NORM), (N_LABELS, HIDDEN_NORM_BESIDE_DIRECT)])
+def test_hidden_vectors_start_with_the_same_norm(samples, activation, sizes, limit, norm):
     for scale in (1e-3, 1.0, 1e3):
         x = samples.x._replace(data=samples.x.data * np.float32(scale))
-        H = all_hidden_vectors(
-            samples._replace(x=x), build(samples._replace(x=x), sizes, activation), activation
-        )
+        scaled = samples._replace(x=x)
+        H = all_hidden_vectors(scaled, build(scaled, sizes, activation, limit=limit), activation)
         # random projections keep norms to a few standard deviations of sqrt(2 / n_units)
-        assert_allclose(np.sqrt(np.mean(np.sum(H**2, axis=1))), HIDDEN_NORM, rtol=0.35)
+        assert_allclose(np.sqrt(np.mean(np.sum(H**2, axis=1))), norm, rtol=0.35)
 
 
-def test_centroid_weights_agree_with_reference(samples):
-    network = build(samples, [6], init="centroid")
+@pytest.mark.parametrize("limit", [0, 9, N_LABELS])
+def test_centroid_weights_agree_with_reference(samples, limit):
+    network = build(samples, [6], init="centroid", limit=limit)
     Y = np.zeros((40, N_LABELS))
     for i in range(40):
         Y[i, samples.y.indices[samples.y.indptr[i] : samples.y.indptr[i + 1]]] = 1
     present = Y.any(axis=0)
-    expected = reference.centroid_weights(all_hidden_vectors(samples, network, "identity"), Y)
-    assert_allclose(network.output.weights.values[present], expected[present], rtol=1e-4)
+    X, H = dense_rows(samples), all_hidden_vectors(samples, network, "identity")
+    scale = DIRECT_NORM / np.sqrt(np.mean(np.sum(X**2, axis=1)))
+    few = ((X.T @ Y > 0).sum(axis=1) <= limit) * scale
+    assert (few.any(), few.all()) == (limit > 0, limit == N_LABELS)
+    expected = reference.centroid_weights(np.hstack([H, X * few]), Y)
+    assert_allclose(network.output.weights.values[present], expected[present, :6], rtol=1e-4)
     assert_array_equal(network.output.biases.values, SIGMOID_BIAS)
+    direct = sp.csr_array(network.direct[2::-1], shape=(N_FEATURES, N_LABELS)).toarray()
+    # weights on x itself, whereas expected's are on the scaled x
+    assert_allclose(direct, (expected[:, 6:] * few).T, rtol=1e-4, atol=1e-6)
 
 
 def test_labels_without_samples_get_weights_too(samples):
@@ -145,11 +161,14 @@ def test_labels_without_samples_get_weights_too(samples):
 
 @pytest.mark.parametrize(("solver", "copies"), [("adagrad", 1), ("adam", 3)])
 def test_network_bytes(samples, solver, copies):
-    network = make_network(N_FEATURES, N_LABELS, [8, 4], "relu", solver, samples.x, np.random.default_rng(0))
+    direct = find_pairs(samples, N_FEATURES, N_LABELS, N_LABELS, 1.0)
+    rng = np.random.default_rng(0)
+    network = make_network(N_FEATURES, N_LABELS, [8, 4], "relu", solver, samples.x, direct, rng)
     arrays = [
         array.nbytes
         for layer in (*network.hidden, network.output)
         for array in (layer.weights.values, layer.weights.first_moment, layer.weights.second_moment)
     ]
-    assert network_bytes(N_FEATURES, N_LABELS, [8, 4], solver) == sum(arrays)
+    pairs = direct.labels.nbytes + direct.weights.nbytes
+    assert network_bytes(N_FEATURES, N_LABELS, [8, 4], solver, len(direct.labels)) == sum(arrays) + pairs
     assert sum(arrays) == copies * 4 * (30 * 8 + 8 * 4 + 4 * 12)

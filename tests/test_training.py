@@ -6,8 +6,8 @@ import reference
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide import SlideClassifier
-from sklearn_slide._network import HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR
+from sklearn_slide import SlideClassifier, _training
+from sklearn_slide._network import DIRECT_NORM, HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,8 @@ def precision_at_1(model, X, Y):
 
 
 @pytest.mark.parametrize("solver", ["adagrad", "adam"])
+@pytest.mark.parametrize("direct_limit", [0, 5, 1000])
+@pytest.mark.parametrize("learning_rate", ["constant", "linear"])
 @pytest.mark.parametrize(
     ("activation", "sizes", "loss"),
     [
@@ -38,32 +40,41 @@ def precision_at_1(model, X, Y):
         ("identity", (), "sigmoid"),
     ],
 )
-def test_full_sampling_trains_to_the_weights_of_the_reference(solver, activation, sizes, loss):
+def test_full_sampling_trains_to_the_weights_of_the_reference(
+    solver, activation, sizes, loss, direct_limit, learning_rate
+):
     rng = np.random.default_rng(0)
     X = sp.random_array((40, 30), density=0.2, format="csr", dtype=np.float32, rng=rng)
     Y = sp.random_array((40, 12), density=0.15, format="csr", rng=rng).astype(bool)
     settings = {"activation": activation, "loss": loss, "solver": solver}
     settings |= {"sampling": "full", "shuffle": False, "random_state": 3}
+    settings |= {"direct_limit": direct_limit, "learning_rate": learning_rate}
     model = SlideClassifier(sizes, learning_rate_init=0.02, max_iter=1, **settings)
     start = SlideClassifier(sizes, learning_rate_init=1e-30, max_iter=1, **settings).fit(X, Y)
     coefs = [c.astype(float) for c in start.coefs_]
     intercepts = [b.astype(float) for b in start.intercepts_]
+    direct = start.direct_coef_.toarray().astype(float)
+    assert bool(direct.any()) == (direct_limit > 0 and len(sizes) > 0)
+    last_rate = {"constant": 0.02, "linear": 0.0}[learning_rate]
     expected_loss = reference.train(
         X.toarray().astype(float),
         Y.toarray().astype(float),
         np.arange(X.shape[0]),
         coefs,
         intercepts,
+        direct,
         activation=activation,
         loss=loss,
         solver=solver,
-        rate=0.02,
+        rates=np.linspace(0.02, last_rate, X.shape[0], endpoint=False),
         starts=[HIDDEN_ACCUMULATOR] * len(sizes) + [OUTPUT_ACCUMULATOR],
+        gain=DIRECT_NORM**2 / np.mean(np.sum(X.toarray() ** 2, axis=1)),
     )
     model.fit(X, Y)
     assert_allclose(model.loss_, expected_loss, rtol=1e-4)
     for got, expected in zip([*model.coefs_, *model.intercepts_], [*coefs, *intercepts], strict=True):
         assert_allclose(got, expected, rtol=2e-3, atol=2e-4)
+    assert_allclose(model.direct_coef_.toarray(), direct, rtol=2e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("sampling", ["lsh", "uniform", "full"])
@@ -145,6 +156,23 @@ def test_active_size(data):
 def test_loss_falls(data):
     curve = SlideClassifier((32,), max_iter=4, random_state=0).fit(*data).loss_curve_
     assert curve[3] < curve[1] < curve[0]
+
+
+def test_learning_rate_falls_over_all_epochs_of_fit(data, monkeypatch):
+    rates = []
+
+    def watched(*args):
+        rates.extend(args[4])
+        return train_rounds(*args)
+
+    train_rounds = _training.train_rounds
+    monkeypatch.setattr(_training, "train_rounds", watched)
+    model = SlideClassifier((8,), learning_rate_init=0.08, max_iter=4).fit(*data)
+    assert_allclose(rates, [0.08, 0.06, 0.06, 0.04, 0.04, 0.02, 0.02, 0.0], atol=1e-12)
+    rates.clear()
+    model.partial_fit(*data)
+    model.set_params(learning_rate="constant", max_iter=1).fit(*data)
+    assert_allclose(rates, [0.08] * 4)
 
 
 def test_stops_when_the_loss_no_longer_improves(data):
