@@ -79,7 +79,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         `max_iter` epochs of `fit`, 'constant' keeps it. `partial_fit`, which does not know how much will
         come, keeps it.
 
-    learning_rate_init : float, default=0.05
+    learning_rate_init : float, default=0.1
         The initial learning rate used.
 
     init : {'centroid', 'random'}, default='centroid'
@@ -267,7 +267,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         solver="adagrad",
         direct_limit=1000,
         learning_rate="linear",
-        learning_rate_init=0.05,
+        learning_rate_init=0.1,
         init="centroid",
         sampling="lsh",
         n_active=1000,

@@ -46,7 +46,7 @@ def insert_best(y, score, k, labels, scores):
 def finish_logits(x, first_row, start, stop, network, first_label, logits):
     """Add the biases and the direct weights' part to the rows start to stop of a block of logits, in place.
 
-    x Rows, logits float32 (n_rows, n_block), of the samples from first_row and the labels from first_label on.
+    x Rows, logits float32 (n_rows, n_block): samples from first_row on, labels from first_label on.
     """
     biases = network.output.biases.values
     for i in range(start, stop):
@@ -73,8 +73,9 @@ def merge_top_k(logits, first_label, start, stop, labels, scores):
 def retrieve_rows(x, h, start, stop, network, hasher, tables, active, codes, work, labels, scores):
     """Rank, for the rows start to stop, only the labels that share a bucket with the hidden vector.
 
-    x Rows, h float32 (n_rows, n_units), active ActiveSet, codes int32 (n_tables,), work float32, labels int32 and
-    scores float32 (n_rows, k). Whole buckets are read; too few candidates are filled up from label 0 on.
+    x Rows, h float32 (n_rows, n_units), active ActiveSet, codes int32 (n_tables,), work float32, labels
+    int32 and scores float32 (n_rows, k). Whole buckets are read; too few candidates are filled up from
+    label 0 on.
     """
     k = labels.shape[1]
     logits = np.empty(active.labels.shape[0], dtype=np.float32)

@@ -24,7 +24,7 @@ HIDDEN_NORM = 2.0
 # With direct weights, whose inputs are then the samples scaled to DIRECT_NORM.
 HIDDEN_NORM_BESIDE_DIRECT = 1.0
 DIRECT_NORM = 3.0
-CENTROID_SCALE = 3.0
+CENTROID_SCALE = 1.5
 HIDDEN_ACCUMULATOR = 0.1
 OUTPUT_ACCUMULATOR = 0.5
 SIGMOID_BIAS = -8.0
@@ -268,7 +268,7 @@ def initialise_output(network, centroids, loss, rng):
 
 
 def centroid_scale(norms):
-    """Compute 3 |c|^-0.85 m^-0.15, which turns sums of inputs c into weights; m is the median of |c|.
+    """Compute 1.5 |c|^-0.85 m^-0.15, which turns sums of inputs c into weights; m is the median of |c|.
 
     norms float64 (n_labels,) are the |c|. The norms of the weights are drawn together, but not made
     equal: frequent labels keep the larger ones. The scale of a norm of 0 is 0.

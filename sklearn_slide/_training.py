@@ -77,9 +77,9 @@ def make_scratch(network, hasher, sampler, max_true):
 def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch):
     """Learn from the samples order[start:stop], int64, one after the other, in place.
 
-    The learning rate goes linearly from rates[0] at the first of the order to rates[1] after the last, float64.
-    Return the sums of their losses over the active labels and of the numbers of these. A loss that is not
-    finite ends the chunk before that sample touches a weight.
+    rates float64 are the learning rates at the first of the order and after the last. Return the
+    sums of their losses over the active labels and of the numbers of these. A loss that is not finite ends
+    the chunk before that sample touches a weight.
     """
     x, y, network, active = samples.x, samples.y, engine.network, scratch.active
     hidden, gradients = scratch.hidden, scratch.gradients

@@ -218,7 +218,7 @@ def train(X, Y, order, coefs, intercepts, direct, *, activation, loss, solver, r
 
 
 def centroid_weights(H, Y):
-    """Return first weights, a row a label: 3 c |c|^-0.85 m^-0.15, c the sum of the label's rows of H.
+    """Return first weights, a row a label: 1.5 c |c|^-0.85 m^-0.15, c the sum of the label's rows of H.
 
     H are the inputs of the output layer; beside direct weights, each row goes on with their scaled inputs.
     """
@@ -227,7 +227,7 @@ def centroid_weights(H, Y):
     present = norms > 0
     weights = np.zeros_like(c)
     weights[present] = (
-        3 * c[present] * (norms[present] ** -0.85 * np.median(norms[present]) ** -0.15)[:, None]
+        1.5 * c[present] * (norms[present] ** -0.85 * np.median(norms[present]) ** -0.15)[:, None]
     )
     return weights
 
