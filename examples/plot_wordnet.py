@@ -46,26 +46,28 @@ print(f"its labels: {', '.join(train.target_names[train.target[0].indices])}")
 # %%
 # The model
 # ---------
-# A classifier with ``warm_start=True`` and ``max_iter=1`` goes on for one epoch at each ``fit``, so that the
-# held-out synsets can be ranked in between. To train only, leave both out and call ``fit`` once.
+# The first fit on a machine compiles the kernels; here that is a fit of a few texts. Then come fits of one,
+# two and three epochs. Each begins anew, because the learning rate falls to zero over the epochs of a fit.
 model = make_pipeline(
     TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32),
-    SlideClassifier(
-        hidden_layer_sizes=(512,), max_iter=1, warm_start=True, random_state=0, n_jobs=-1, verbose=1
-    ),
+    SlideClassifier(random_state=0, n_jobs=-1, verbose=1),
 )
+start = time.perf_counter()
+model.fit(train.data[:100], train.target[:100])
+print(f"the kernels were ready after {time.perf_counter() - start:.1f} s")
 
 KS = (1, 3, 5)
-seconds, curve = 0.0, []
-for _ in range(3):
+curve = []
+for n_epochs in (1, 2, 3):
+    model.set_params(slideclassifier__max_iter=n_epochs)
     start = time.perf_counter()
     model.fit(train.data, train.target)
-    seconds += time.perf_counter() - start
+    seconds = time.perf_counter() - start
     labels, scores = predict_top_k(model, test.data, k=5)
     precisions = [100 * precision_at_k(test.target, labels, k=k) for k in KS]
     curve.append((seconds, *precisions))
     print(
-        f"after {seconds:.1f} s: "
+        f"{n_epochs} epochs in {seconds:.1f} s: "
         + ", ".join(f"P@{k} {p:.1f} %" for k, p in zip(KS, precisions, strict=True))
     )
 
@@ -103,9 +105,9 @@ for column, k in enumerate(KS, start=1):
         color=line.get_color(),
     )
 ax.set(
-    xlabel=f"seconds of training, TF-IDF and compilation included ({effective_n_jobs(-1)} threads)",
+    xlabel=f"seconds of one fit, TF-IDF included ({effective_n_jobs(-1)} threads)",
     ylabel="precision on held-out synsets (%)",
-    title=f"WordNet: {n_labels:,} labels, {n_samples:,} texts, one marker an epoch",
+    title=f"WordNet: {n_labels:,} labels, {n_samples:,} texts; fits of 1, 2 and 3 epochs",
     xlim=(0, curve[-1, 0] * 1.18),
     ylim=(0, None),
 )

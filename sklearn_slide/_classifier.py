@@ -90,9 +90,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Where the active labels come from that neither are true nor come from `negatives`: the hash
         tables, or all labels with equal probability. 'full' scores every label.
 
-    n_active : int, default=1000
+    n_active : int or 'auto', default='auto'
         The number of labels scored for a training sample at most. True labels are always scored, even
         more than `n_active`. With no more labels than `n_active`, all are scored and no table is built.
+        'auto' scores all of up to 1000 labels, and 400 of more.
 
     negatives : 'auto', dict or None, default='auto'
         The shares of `n_active` that come from other sources than `sampling`: ``'cooccurrence'``
@@ -237,7 +238,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "init": [StrOptions({"centroid", "random"})],
         "sampling": [StrOptions({"lsh", "uniform", "full"})],
-        "n_active": [Interval(Integral, 1, None, closed="left")],
+        "n_active": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "negatives": [StrOptions({"auto"}), dict, None],
         "selection": [StrOptions(set(SELECTIONS))],
         "min_collisions": [Interval(Integral, 1, None, closed="left")],
@@ -270,7 +271,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         learning_rate_init=0.1,
         init="centroid",
         sampling="lsh",
-        n_active=1000,
+        n_active="auto",
         negatives="auto",
         selection="vanilla",
         min_collisions=2,

@@ -55,10 +55,15 @@ class Sampler(NamedTuple):
 # The shares of n_active that negatives="auto" gives to the sources beside the one named by `sampling`.
 SHARES = {"cooccurrence": 0.3, "frequency": 0.3, "uniform": 0.1}
 
+# What n_active="auto" stands for: every label of so many, some of more.
+MAX_EXACT, N_SAMPLED = 1000, 400
+
 
 def make_sampler(n_labels, sampling, n_active, negatives, selection, min_collisions, bucket_size):
     """Turn the classifier's parameters of sampling into the number of labels from each source."""
     shares = _check_shares(SHARES if negatives == "auto" else negatives or {})
+    if n_active == "auto":
+        n_active = n_labels if n_labels <= MAX_EXACT else N_SAMPLED
     if sampling == "full" or n_active >= n_labels:
         return Sampler(n_labels, 0, 0, 0, 0, SELECTIONS[selection], min_collisions, bucket_size)
     counts = {source: int(share * n_active) for source, share in shares.items()}

@@ -201,3 +201,10 @@ def test_shares():
 def test_shares_that_are_not_allowed(negatives):
     with pytest.raises(ValueError, match=r"negatives must be 'auto', None, or a dict of shares.*Got \{"):
         make_sampler(100, "lsh", 10, negatives, "vanilla", 2, 128)
+
+
+@pytest.mark.parametrize(("n_labels", "expected"), [(1, 1), (1000, 1000), (1001, 400), (10**6, 400)])
+def test_automatic_number_of_active_labels(n_labels, expected):
+    made = make_sampler(n_labels, "lsh", "auto", "auto", "vanilla", 2, 128)
+    assert made.n_active == expected
+    assert (made.n_hashed > 0) == (n_labels > 1000)

@@ -1,0 +1,435 @@
+"""Train on generated data from 10,000 to 1,000,000 labels: time a sample, table rebuilds and memory.
+
+``python examples/benchmark_growth.py`` writes docs/benchmarks/growth.rst and its picture; ``--quick`` tries
+it on less data and only prints the page. Each run has a process of its own, which the script starts as
+``python examples/benchmark_growth.py --one TASK``. Dense PyTorch (``pip install torch==2.13.0``) is left
+out, and the page says so, where it is not installed.
+"""
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import fill
+
+from benchmarking import (
+    image_path,
+    limit_threads,
+    machine,
+    peak_memory,
+    reset_peak_memory,
+    rst_table,
+    write_page,
+)
+
+N_THREADS = 2
+limit_threads(N_THREADS)  # before NumPy, Numba and PyTorch are imported
+
+import numpy as np  # noqa: E402
+
+N_FEATURES, N_FEATURES_PER_SAMPLE, N_LABELS_PER_SAMPLE = 50_000, 50, 5
+N_UNITS, N_ACTIVE = 128, 500
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+LONG_RUN = 1_500_000  # samples, as of three epochs of half a million
+SLIDE, FULL, TORCH, ROWS = "SLIDE", "every label, kernels", "every label, PyTorch", "rows"
+
+
+def generate(n_samples, n_labels):
+    from sklearn_slide.datasets import make_xmc_classification
+
+    return make_xmc_classification(
+        n_samples,
+        N_FEATURES,
+        n_labels,
+        n_features_per_sample=N_FEATURES_PER_SAMPLE,
+        n_labels_per_sample=N_LABELS_PER_SAMPLE,
+        random_state=0,
+    )
+
+
+def seconds():
+    """Return wall and CPU time."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def make_timed(owner, name, spent):
+    """Replace owner's function `name` by one that appends its wall and CPU seconds to spent."""
+    function = getattr(owner, name)
+
+    def timed(*args, **kwargs):
+        start = seconds()
+        result = function(*args, **kwargs)
+        spent.append(seconds() - start)
+        return result
+
+    setattr(owner, name, timed)
+
+
+def train_slide(n_samples, n_labels, sampling):
+    """Fit for one epoch and return seconds, for each part, and bytes."""
+    from sklearn_slide import SlideClassifier, _training
+
+    settings = {"sampling": sampling, "n_jobs": N_THREADS, "max_iter": 1, "random_state": 0}
+    SlideClassifier((N_UNITS,), n_active=50, **settings).fit(*generate(100, 1000))  # compiles the kernels
+    X, Y = generate(n_samples, n_labels)
+    training, rebuilds = [], []
+    make_timed(SlideClassifier, "_train", training)
+    make_timed(_training, "rebuild_tables", rebuilds)
+    gc.collect()
+    reset_peak_memory()
+    start = seconds()
+    model = SlideClassifier((N_UNITS,), n_active=N_ACTIVE, **settings).fit(X, Y)
+    fit = seconds() - start
+    wall, cpu = training[0]
+    rebuild = np.array(rebuilds).reshape(-1, 2)
+    return {
+        "wall": wall / n_samples,
+        "cpu": cpu / n_samples,
+        "kernels": (wall - rebuild[:, 0].sum()) / n_samples,
+        "kernels_cpu": (cpu - rebuild[:, 1].sum()) / n_samples,
+        "rebuilds": len(rebuild),
+        "rebuild": float(np.median(rebuild[:, 0])) if len(rebuild) else 0.0,
+        "rebuild_cpu": float(np.median(rebuild[:, 1])) if len(rebuild) else 0.0,
+        "set_up": fit[0] - wall,
+        "active": model.active_size_curve_[0],
+        "weights": sum(w.nbytes for w in (*model.coefs_, *model.intercepts_)),
+        "tables": sum(array.nbytes for array in model._tables),
+        "peak": peak_memory(),
+        "seconds": fit[0],
+    }
+
+
+def measure_rows(sizes):
+    """Time the output layer alone on N_ACTIVE random labels of each layer, in seconds a sample.
+
+    The instructions are the same for each size of the layer; only the memory is more distant.
+    """
+    import benchmark_sampled_layer as layer
+
+    rng, found = np.random.default_rng(0), []
+    weights = rng.standard_normal((max(sizes), N_UNITS), dtype=np.float32) / 16
+    problems = [layer.Problem(n_labels, N_ACTIVE, weights, 512) for n_labels in sizes]
+    runners = [layer.Kernels(problem, N_THREADS, 1) for problem in problems]
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        times = np.empty((10, len(sizes), 2))
+        for repeat, size, which in np.ndindex(times.shape):
+            runners[size].prepare(pool)
+            run = (runners[size].forward, runners[size].training)[which]
+            start = seconds()
+            run()
+            times[repeat, size, which] = (seconds() - start)[0] / 512
+    found = np.median(times[1:], axis=0)  # the first pass compiles
+    return {"score": found[:, 0].tolist(), "train": found[:, 1].tolist()}
+
+
+def train_torch(n_samples, n_labels, batch_size):
+    """Train EmbeddingBag, Linear and binary cross-entropy by fused Adam; return seconds and bytes."""
+    import torch
+
+    torch.set_num_threads(N_THREADS)
+    torch.manual_seed(0)
+    X, Y = generate(n_samples, n_labels)
+    hidden = torch.nn.EmbeddingBag(N_FEATURES, N_UNITS, mode="sum")
+    output = torch.nn.Linear(N_UNITS, n_labels)
+    parameters = [*hidden.parameters(), *output.parameters()]
+    solver = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+    target = torch.zeros(batch_size, n_labels)
+
+    def train(first):
+        X_batch, Y_batch = X[first : first + batch_size], Y[first : first + batch_size].tocoo()
+        indices, offsets = torch.from_numpy(X_batch.indices), torch.from_numpy(X_batch.indptr[:-1])
+        z = output(
+            hidden(indices, offsets.to(indices.dtype), per_sample_weights=torch.from_numpy(X_batch.data))
+        )
+        target.zero_()
+        target[Y_batch.row, Y_batch.col] = 1
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(z, target, reduction="sum") / batch_size
+        solver.zero_grad()
+        loss.backward()
+        solver.step()
+
+    reset_peak_memory()
+    train(0)  # allocates what Adam keeps
+    start = seconds()
+    for first in range(0, n_samples - batch_size + 1, batch_size):
+        train(first)
+    wall, cpu = seconds() - start
+    n_trained = n_samples // batch_size * batch_size
+    return {
+        "wall": wall / n_trained,
+        "cpu": cpu / n_trained,
+        "weights": sum(4 * p.numel() for p in parameters),
+        "peak": peak_memory(),
+        "seconds": wall,
+    }
+
+
+TASKS = {SLIDE: train_slide, FULL: train_slide, TORCH: train_torch, ROWS: measure_rows}
+
+
+def run(name, *arguments):
+    """Run a task in a process of its own, so that its peak memory is its own, and return what it found."""
+    command = [sys.executable, __file__, "--one", json.dumps([name, *arguments])]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = json.loads(answer.splitlines()[-1])
+    print(name, *arguments, {key: np.round(value, 7).tolist() for key, value in found.items()}, flush=True)
+    return found
+
+
+def medians(runs):
+    return {key: float(np.median([one[key] for one in runs])) for key in runs[0]}
+
+
+def measure_all(sizes, n_samples, n_repeats, work):
+    """Return {method: [figures of each size]}: SLIDE the medians of runs that take turns, the others one run.
+
+    work is the number of samples times labels for which every label is scored.
+    """
+    runs = [[run(SLIDE, n_samples, n_labels, "lsh") for n_labels in sizes] for _ in range(n_repeats)]
+    found = {
+        SLIDE: [medians(runs_of_size) for runs_of_size in zip(*runs, strict=True)],
+        ROWS: run(ROWS, sizes),
+    }
+    found[FULL] = [run(FULL, count_full_samples(work, n_labels), n_labels, "full") for n_labels in sizes]
+    if find_spec("torch"):
+        found[TORCH] = []
+        for n_labels in sizes:
+            batch_size = 256 if n_labels <= 100_000 else 64
+            n_batches = max(2, round(work / n_labels / batch_size))
+            found[TORCH].append(run(TORCH, n_batches * batch_size, n_labels, batch_size))
+    return found
+
+
+def count_rebuilds(n_samples):
+    """Count the builds of the tables in n_samples by the default schedule."""
+    from sklearn_slide import SlideClassifier
+
+    model, due, n_rebuilds = SlideClassifier(), 0.0, 0
+    while due < n_samples:
+        due += model.rehash_interval * model.rehash_growth**n_rebuilds
+        n_rebuilds += 1
+    return n_rebuilds
+
+
+def exponent(sizes, times):
+    """Fit the slope of log time against log size by least squares."""
+    return np.polyfit(np.log(sizes), np.log(times), 1)[0]
+
+
+def column(found, name, key):
+    return np.array([one[key] for one in found[name]])
+
+
+def curves(found):
+    """Return the microseconds a sample of each curve, {name: array}."""
+    slide, rebuild = 1e6 * column(found, SLIDE, "wall"), 1e6 * column(found, SLIDE, "rebuild")
+    kernels, rebuild_cpu = 1e6 * column(found, SLIDE, "kernels"), column(found, SLIDE, "rebuild_cpu")
+    per_sample = count_rebuilds(LONG_RUN) / LONG_RUN
+    times = {
+        "SLIDE, tables rebuilt": slide,
+        "SLIDE, CPU time": 1e6 * column(found, SLIDE, "cpu"),
+        "kernels alone": kernels,
+        "kernels alone, CPU time": 1e6 * column(found, SLIDE, "kernels_cpu"),
+        "rebuilds alone": slide - kernels,
+        f"SLIDE, {LONG_RUN:,} samples (computed)": kernels + rebuild * per_sample,
+        "the same, CPU time": 1e6 * (column(found, SLIDE, "kernels_cpu") + per_sample * rebuild_cpu),
+        FULL: 1e6 * column(found, FULL, "wall"),
+    }
+    if TORCH in found:
+        times[TORCH] = 1e6 * column(found, TORCH, "wall")
+    return times
+
+
+def draw(sizes, found, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    styles = {"SLIDE, tables rebuilt": "C0o-", "kernels alone": "C0s:", "rebuilds alone": "C2^:"}
+    styles |= {FULL: "C1D--", TORCH: "C3v--"}
+    times = curves(found)
+    for name, style in styles.items():
+        if name in times:
+            left.plot(sizes, times[name], style, label=name)
+    left.set(title="Training a sample", ylabel="microseconds")
+    middle.plot(sizes, column(found, SLIDE, "rebuild"), "C2^-")
+    middle.set(title="One rebuild of the tables", ylabel="seconds")
+    for name, style in ((SLIDE, "C0o-"), (TORCH, "C3v--")):
+        if name in found:
+            right.plot(
+                sizes, column(found, name, "peak") / 2**30, style, label=f"peak of the process, {name}"
+            )
+    size = column(found, SLIDE, "weights") + column(found, SLIDE, "tables")
+    right.plot(sizes, size / 2**30, "C0s:", label="weights and tables, SLIDE")
+    right.set(title="Memory", ylabel="GiB")
+    for axes in (left, middle, right):
+        axes.set(xscale="log", yscale="log", xlabel="labels")
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def explain(sizes, found):
+    """Return the sentences that the figures allow."""
+    times = curves(found)
+    slide, kernels = times["SLIDE, tables rebuilt"], times["kernels alone"]
+    growth = {name: values[-1] / values[0] for name, values in times.items()}
+    long_run = growth[f"SLIDE, {LONG_RUN:,} samples (computed)"]
+    ends = f"from {sizes[0]:,} to {sizes[-1]:,} labels"
+    met = ["met" if factor < 2 else "missed" for factor in (growth["SLIDE, tables rebuilt"], long_run)]
+    lines = [
+        f"**{ends.capitalize()} the time a sample, tables rebuilt, grows by a factor of "
+        f"{growth['SLIDE, tables rebuilt']:.1f}** ({slide[0]:.0f} to {slide[-1]:.0f} microseconds; CPU time "
+        f"by {growth['SLIDE, CPU time']:.1f}), as the {exponent(sizes, slide):.2f}th power of the number of "
+        f"labels. The kernels alone grow by {growth['kernels alone']:.1f} (CPU time by "
+        f"{growth['kernels alone, CPU time']:.1f}). Over {LONG_RUN:,} samples, in which the schedule "
+        f"rebuilds the tables {count_rebuilds(LONG_RUN)} times, the factor would be {long_run:.1f} (CPU time "
+        f"{growth['the same, CPU time']:.1f}). The aim, a factor below 2, is {met[0]} in the run and "
+        f"{met[1]} in the longer one."
+    ]
+    more, rows = slide[-1] - slide[0], 1e6 * np.array(found[ROWS]["score"])
+    rebuilt = (slide - kernels)[-1] - (slide - kernels)[0]
+    active = column(found, SLIDE, "active")
+    megabytes = [4 * N_UNITS * size / 1e6 for size in (sizes[0], sizes[-1])]
+    lines.append(
+        f"Of the {more:.0f} microseconds more, {rebuilt:.0f} are rebuilds ({100 * rebuilt / more:.0f} %) and "
+        f"{kernels[-1] - kernels[0]:.0f} are kernels. These score {active[0]:.0f} labels a sample at the one "
+        f"end and {active[-1]:.0f} at the other; what differs more is where the rows lie. {sizes[0]:,} rows "
+        f"of {N_UNITS} weights are {megabytes[0]:.0f} MB, {sizes[-1]:,} are {megabytes[1]:.0f} MB, so that "
+        f"fewer are found in a cache: scoring {N_ACTIVE} random rows and nothing else takes {rows[0]:.0f} "
+        f"and {rows[-1]:.0f} microseconds by the same instructions."
+    )
+    for name in (FULL, TORCH):
+        if name in times:
+            ratio = times[name] / slide
+            lines.append(
+                f"*{name[0].upper()}{name[1:]}* takes {ratio[0]:.1f} times the time of SLIDE at "
+                f"{sizes[0]:,} labels, {ratio[-1]:.1f} times at {sizes[-1]:,}; its exponent is "
+                f"{exponent(sizes, times[name]):.2f}."
+            )
+    share = np.median(column(found, SLIDE, "cpu") / column(found, SLIDE, "wall"))
+    if share < 0.8 * N_THREADS:
+        lines.append(
+            f"*The machine was busy with other work*: the run had {share:.1f} of {N_THREADS} cores. The CPU "
+            "time is more to be trusted than the wall time."
+        )
+    if TORCH not in times:
+        lines.append("Dense PyTorch is not in the table: it was not installed.")
+    return "\n\n".join(fill(line, 108, break_on_hyphens=False) for line in lines)
+
+
+PAGE = """
+Growth with the number of labels
+================================
+
+One epoch of ``SlideClassifier(({n_units},), n_active={n_active})`` on {n_samples:,} samples of
+``make_xmc_classification``: {n_features:,} features, of which a sample has about {per_sample},
+{labels_per_sample} labels a sample, and more and more labels. Two threads. Each run has a process of its
+own; the sizes take turns, and the figures are medians of {n_repeats} runs. Times are wall times of
+training, rebuilding of the tables included, unless they say CPU. What comes before the training, the first
+weights and the checking of the data, is the set-up in the second table.
+
+.. image:: ../images/{image}
+   :alt: Time a sample, time of one rebuild and memory against the number of labels, on logarithmic axes
+
+{text}
+
+Microseconds a sample
+---------------------
+
+The exponent is the slope of log time against log labels, fitted to all sizes. "Every label" is a network of
+the same size with every label scored: by the kernels, ``sampling="full"``, and by PyTorch's EmbeddingBag,
+Linear, binary cross-entropy and fused Adam in batches of 256, or 64 above 100,000 labels. These were run
+once, on few samples: {full_samples} by the kernels.
+
+{times}
+Parts and memory
+----------------
+
+Rebuilds are those of the run. Rows is the output layer alone on {n_active} random labels, in microseconds a
+sample: scored, and scored and all updated. Weights and tables are those of the fitted model; the peak is
+that of the process, with the data.
+
+{parts}
+{machine}
+
+Made by ``python examples/benchmark_growth.py``.
+"""
+
+
+def count_full_samples(work, n_labels):
+    """Choose how many samples to train on when every label is scored, for about `work` scores in all."""
+    return int(np.clip(work / n_labels, 32, 2000))
+
+
+def page(sizes, found, n_samples, n_repeats, work, image):
+    times, slide = curves(found), found[SLIDE]
+    header = ["", *(f"{size:,}" for size in sizes), "growth", "exponent"]
+    rows = [
+        [
+            name,
+            *(f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in values),
+            f"{values[-1] / values[0]:.1f}",
+            f"{exponent(sizes, values):.2f}",
+        ]
+        for name, values in times.items()
+    ]
+    parts_header = ["labels", "scored", "rebuilds", "one, s", "one, CPU s", "share of time", "set-up, s"]
+    parts_header += ["rows scored", "updated", "weights, MB", "tables, MB", "peak, MB", "peak PyTorch, MB"]
+    parts = []
+    for i, one in enumerate(slide):
+        share = f"{100 * (1 - one['kernels'] / one['wall']):.0f} %"
+        cells = [f"{sizes[i]:,}", f"{one['active']:.0f}", f"{one['rebuilds']:.0f}"]
+        cells += [f"{one['rebuild']:.2f}", f"{one['rebuild_cpu']:.2f}", share, f"{one['set_up']:.1f}"]
+        cells += [f"{1e6 * found[ROWS][key][i]:.0f}" for key in ("score", "train")]
+        cells += [f"{one[key] / 1e6:.0f}" for key in ("weights", "tables", "peak")]
+        parts.append([*cells, f"{found[TORCH][i]['peak'] / 1e6:.0f}" if TORCH in found else "-"])
+    return PAGE.format(
+        n_units=N_UNITS,
+        n_active=N_ACTIVE,
+        n_samples=n_samples,
+        n_features=N_FEATURES,
+        per_sample=N_FEATURES_PER_SAMPLE,
+        labels_per_sample=N_LABELS_PER_SAMPLE,
+        n_repeats=n_repeats,
+        image=image,
+        text=explain(sizes, found),
+        full_samples=", ".join(f"{count_full_samples(work, size):,}" for size in sizes),
+        times=rst_table(header, rows),
+        parts=rst_table(parts_header, parts),
+        machine=machine(("scikit-learn", "numpy", "scipy", "numba", "torch", "sklearn-slide")),
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="less data; only print the page")
+    parser.add_argument("--one", metavar="TASK", help="run one task, JSON of a name and its arguments")
+    options = parser.parse_args()
+    if options.one:
+        name, *arguments = json.loads(options.one)
+        print(json.dumps(TASKS[name](*arguments)))
+        return
+    sizes, n_samples, n_repeats, work = SIZES, 100_000, 3, 2e7
+    if options.quick:
+        sizes, n_samples, n_repeats, work = (3_000, 10_000, 30_000), 20_000, 1, 2e6
+    found = measure_all(sizes, n_samples, n_repeats, work)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "quick.png" if options.quick else image_path("growth", "labels")
+        draw(sizes, found, path)
+    text = page(sizes, found, n_samples, n_repeats, work, path.name)
+    print(text) if options.quick else write_page("growth", text)
+
+
+if __name__ == "__main__":
+    main()
