@@ -122,6 +122,7 @@ def draw(name, curves):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     scripts = {peer.name: peer.script for peer in PEERS}
@@ -129,6 +130,8 @@ def draw(name, curves):
         best, seen = 0, []
         for peer, curve in curves.items():
             points = curve["points"]
+            if not points:
+                continue
             seconds, values = [p["seconds"] for p in points], [p[f"P@{k}"] for p in points]
             best = max([best, *values])
             line = ("-", "--", ":")[seen.count(scripts[peer])]
@@ -147,6 +150,9 @@ def draw(name, curves):
         panel.set(
             xscale="log", xlabel="seconds of training", ylabel=f"P@{k}, %", ylim=(0.35 * best, 1.03 * best)
         )
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.3)
     figure.suptitle(name)
     handles, names = panels[0].get_legend_handles_labels()
