@@ -14,7 +14,7 @@ benchmarking.limit_threads(1)
 import numpy as np  # noqa: E402
 
 from sklearn_slide import SlideClassifier, _training  # noqa: E402
-from sklearn_slide._direct import add_direct, update_direct  # noqa: E402
+from sklearn_slide._direct import add_all_direct, update_direct  # noqa: E402
 from sklearn_slide._hashing import hash_vector  # noqa: E402
 from sklearn_slide._losses import compute_residuals  # noqa: E402
 from sklearn_slide._network import backward_hidden, backward_output, forward, score_labels  # noqa: E402
@@ -71,7 +71,7 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
         if n_stages > 5:
             score_labels(h, active.labels, n, network.output, logits)
         if n_stages > 6:
-            add_direct(x, i, network.direct, 0, scratch.direct_scores)
+            add_all_direct(x, i, network.direct, scratch.direct_scores)
             for a in range(n):
                 logits[a] += scratch.direct_scores[active.labels[a]]
         if n_stages > 7:

@@ -85,8 +85,17 @@ def first_at_least(labels, start, stop, y):
 
 
 @njit
+def add_all_direct(x, i, direct, scores):
+    """Add the direct weights' part to the scores of sample i; scores float32 (n_labels,)."""
+    for p in range(x.indptr[i], x.indptr[i + 1]):
+        j, value = x.indices[p], x.data[p]
+        for q in range(direct.indptr[j], direct.indptr[j + 1]):
+            scores[direct.labels[q]] += value * direct.weights[q]
+
+
+@njit
 def add_direct(x, i, direct, first, scores):
-    """Add the direct weights' part to the scores of sample i; scores float32, of the labels from first on."""
+    """Do the same for a block of labels from first on; scores float32 (n_block,)."""
     n_block = scores.shape[0]
     for p in range(x.indptr[i], x.indptr[i + 1]):
         j, value = x.indices[p], x.data[p]

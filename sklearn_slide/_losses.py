@@ -40,18 +40,23 @@ def sigmoid_residuals(logits, n_active, n_true, residuals):
 
     Residuals of at most NEGLIGIBLE become 0.
     """
-    loss = 0.0
+    loss, product = 0.0, 1.0
     for a in range(n_active):
         z = logits[a]
         e = np.exp(-abs(z))
         # both forms avoid the exponential of a large positive number
         p = np.float32(1.0) / (np.float32(1.0) + e) if z >= 0 else e / (np.float32(1.0) + e)
-        loss += max(z, np.float32(0.0)) + np.log1p(e)
+        # softplus(z) = max(z, 0) + log(1 + e): a logarithm of products takes less time than many logarithms
+        loss += max(z, np.float32(0.0))
+        product *= 1.0 + e
+        if product > 1e200:
+            loss += np.log(product)
+            product = 1.0
         if a < n_true:
             loss -= z
             p -= np.float32(1.0)
         residuals[a] = p if abs(p) > NEGLIGIBLE else np.float32(0.0)
-    return loss
+    return loss + np.log(product)
 
 
 @njit

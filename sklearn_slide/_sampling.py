@@ -104,6 +104,7 @@ class ActiveSet(NamedTuple):
         np.ndarray
     )  # int32 (n_labels,): the tables in which a candidate was met; all zero between samples
     histogram: np.ndarray  # int32 (n_tables + 1,): the candidates met in so many tables
+    drawn: np.ndarray  # int64 (capacity,), what the draws of co-occurring labels have come to
     stream: np.ndarray  # uint64 (1,), the sample's random numbers
 
 
@@ -118,6 +119,7 @@ def make_active_set(n_labels, capacity, n_tables, bucket_size):
         candidates=np.zeros(min(n_labels, n_tables * bucket_size), dtype=np.int32),
         collisions=np.zeros(n_labels if n_tables else 0, dtype=np.int32),
         histogram=np.zeros(n_tables + 1, dtype=np.int32),
+        drawn=np.zeros(capacity, dtype=np.int64),
         stream=np.zeros(1, dtype=np.uint64),
     )
 
@@ -237,19 +239,28 @@ def add_most_met(n_candidates, limit, n, active):
 
 @njit
 def add_cooccurring(samples, i, sampler, n, active):
-    """Append labels of samples that share a feature with sample i: a draw is a feature, a sample, a label."""
-    x, y, rows_with = samples.x, samples.y, samples.rows_with
-    limit = min(sampler.n_active, n + sampler.n_cooccurrence)
+    """Append labels of samples that share a feature with sample i: a draw is a feature, a sample, a label.
+
+    The draws take each step together, so that memory delivers what they read side by side.
+    """
+    x, y, rows_with, drawn = samples.x, samples.y, samples.rows_with, active.drawn
+    n_draws = min(sampler.n_active - n, sampler.n_cooccurrence)
     first, n_features = x.indptr[i], x.indptr[i + 1] - x.indptr[i]
     if n_features == 0:
         return n
-    for _ in range(limit - n):
-        j = x.indices[first + random_below(active.stream, n_features)]
-        start = rows_with.indptr[j]
-        other = rows_with.indices[start + random_below(active.stream, rows_with.indptr[j + 1] - start)]
-        start, n_labels = y.indptr[other], y.indptr[other + 1] - y.indptr[other]
-        if n_labels > 0:
-            n = add_label(y.indices[start + random_below(active.stream, n_labels)], n, active)
+    for d in range(n_draws):
+        drawn[d] = x.indices[first + random_below(active.stream, n_features)]
+    for d in range(n_draws):
+        start, stop = rows_with.indptr[drawn[d]], rows_with.indptr[drawn[d] + 1]
+        drawn[d] = start + random_below(active.stream, stop - start)
+    for d in range(n_draws):
+        drawn[d] = rows_with.indices[drawn[d]]
+    for d in range(n_draws):
+        start, stop = y.indptr[drawn[d]], y.indptr[drawn[d] + 1]
+        drawn[d] = start + random_below(active.stream, stop - start) if stop > start else -1
+    for d in range(n_draws):
+        if drawn[d] >= 0:
+            n = add_label(y.indices[drawn[d]], n, active)
     return n
 
 

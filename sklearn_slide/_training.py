@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Parallel
 
-from sklearn_slide._direct import add_direct, update_direct
+from sklearn_slide._direct import add_all_direct, update_direct
 from sklearn_slide._hashing import Hasher, hash_rows, hash_vector, work_size
 from sklearn_slide._losses import compute_residuals
 from sklearn_slide._network import (
@@ -102,7 +102,7 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
         n_active = add_negatives(samples, i, scratch.codes, engine.tables, engine.sampler, n_true, active)
         score_labels(h, active.labels, n_active, network.output, logits)
         if has_direct:
-            add_direct(x, i, network.direct, 0, direct_scores)
+            add_all_direct(x, i, network.direct, direct_scores)
             for a in range(n_active):
                 logits[a] += direct_scores[active.labels[a]]
         loss = compute_residuals(logits, n_active, n_true, engine.loss, residuals)

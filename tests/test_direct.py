@@ -6,7 +6,14 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import SlideClassifier, _direct
-from sklearn_slide._direct import add_direct, count_products, find_pairs, first_at_least, no_pairs
+from sklearn_slide._direct import (
+    add_all_direct,
+    add_direct,
+    count_products,
+    find_pairs,
+    first_at_least,
+    no_pairs,
+)
 from sklearn_slide._sampling import EMPTY_PATTERN, Pattern, Samples
 from sklearn_slide._validation import as_rows
 
@@ -69,6 +76,10 @@ def test_add_direct_is_a_product(arrays, samples, first, last):
         scores = np.full(last - first, 2, dtype=np.float32)
         add_direct(samples.x, i, direct, first, scores)
         assert_allclose(scores, expected[i], rtol=1e-5)
+        if last - first == N_LABELS:
+            scores[:] = 2
+            add_all_direct(samples.x, i, direct, scores)
+            assert_allclose(scores, expected[i], rtol=1e-5)
 
 
 def test_no_pairs_add_nothing(samples):
