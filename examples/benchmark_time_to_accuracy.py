@@ -134,7 +134,7 @@ def draw(name, curves):
                 continue
             seconds, values = [p["seconds"] for p in points], [p[f"P@{k}"] for p in points]
             best = max([best, *values])
-            line = ("-", "--", ":")[seen.count(scripts[peer])]
+            line = ("-", "-.", "--", ":")[seen.count(scripts[peer])]
             seen.append(scripts[peer])
             panel.plot(
                 seconds,

@@ -14,11 +14,12 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from sklearn_slide import _inference, _training
 from sklearn_slide._direct import count_products, find_pairs, no_pairs
 from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
-from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, SIGMOID, SOFTMAX
+from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS
 from sklearn_slide._network import (
     ACTIVATIONS,
     DIRECT_NORM,
     initialise_output,
+    join_networks,
     make_network,
     network_bytes,
     norm_scale,
@@ -60,9 +61,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Activation function for the hidden layers. 'identity' keeps the geometry of the samples and
         makes the model linear with a low rank; more than one hidden layer needs another one.
 
-    loss : {'auto', 'sigmoid', 'softmax'}, default='auto'
+    loss : {'auto', 'sigmoid', 'softmax', 'sigmoid+softmax'}, default='auto'
         'sigmoid' is the binary cross-entropy of each label by itself, 'softmax' the cross-entropy over
-        the labels. 'auto' is 'softmax' if y holds one class label for each sample, else 'sigmoid'.
+        the labels, 'sigmoid+softmax' the mean of the two, which can rank the first label better where samples
+        have one or two. 'auto' is 'softmax' if y holds one class label for each sample, else 'sigmoid'.
 
     solver : {'adagrad', 'adam'}, default='adagrad'
         The solver for weight optimization, applied to single rows of weights after each sample.
@@ -73,6 +75,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         A feature that was seen with at most so many labels in the first call to `fit` or `partial_fit` has,
         past the hidden layers, a weight of its own for each of them; 0 for no such weights. They are not
         used by a linear model, which has all of them.
+
+    n_estimators : int, default=1
+        The number of networks that `fit` trains, one after the other, from different random numbers. Their
+        mean score ranks the labels: they become one network with so many times the hidden units. More
+        than one need a single hidden layer. `partial_fit` trains one network.
 
     learning_rate : {'linear', 'constant'}, default='linear'
         Learning rate schedule for weight updates. 'linear' lets `learning_rate_init` fall to zero over the
@@ -234,6 +241,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         "loss": [StrOptions({"auto", *LOSSES})],
         "solver": [StrOptions(set(SOLVERS))],
         "direct_limit": [Interval(Integral, 0, None, closed="left")],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"linear", "constant"})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "init": [StrOptions({"centroid", "random"})],
@@ -267,6 +275,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         loss="auto",
         solver="adagrad",
         direct_limit=1000,
+        n_estimators=1,
         learning_rate="linear",
         learning_rate_init=0.1,
         init="centroid",
@@ -296,6 +305,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.loss = loss
         self.solver = solver
         self.direct_limit = direct_limit
+        self.n_estimators = n_estimators
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
         self.init = init
@@ -379,9 +389,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         with attributes_kept_on_failure(self):
             going_on = self.warm_start and hasattr(self, "_network")
             samples = self._check_samples(X, y, reset=not going_on)
-            if not going_on:
-                self._initialise(samples)
-            self._train(samples, self.max_iter, decay=self.learning_rate == "linear")
+            decay = self.learning_rate == "linear"
+            if going_on:
+                self._train(samples, self.max_iter, decay)
+                return self
+            networks = []
+            for seed in self._draw_seeds(self.n_estimators):
+                self._initialise(samples, seed)
+                self._train(samples, self.max_iter, decay)
+                networks.append(self._network)
+            if len(networks) > 1:
+                self._network = join_networks(networks)
+                self._make_hash_functions()
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -418,7 +437,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             first = not hasattr(self, "_network")
             samples = self._check_samples(X, y, reset=first, classes=classes, partial=True)
             if first:
-                self._initialise(samples)
+                self._initialise(samples, *self._draw_seeds(1))
             self._train(samples, 1)
         return self
 
@@ -444,18 +463,22 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             )
         return Samples(as_rows(X), pattern, EMPTY_PATTERN)
 
-    def _initialise(self, samples):
+    def _draw_seeds(self, n):
+        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n)
+
+    def _initialise(self, samples, seed):
         """Set the network, the hash functions and the counters to where training begins."""
         sizes, loss = self._hidden_sizes(), self._loss_name()
         limit = self.direct_limit if sizes else 0
         n_pairs = min(count_products(samples), limit * self.n_features_in_)
         require_memory(
-            network_bytes(self.n_features_in_, self.n_outputs_, sizes, self.solver, n_pairs),
-            f"A network of {self.n_features_in_} features, hidden_layer_sizes={self.hidden_layer_sizes!r} "
-            f"and {self.n_outputs_} labels",
-            "Give smaller hidden_layer_sizes, and at least one hidden layer.",
+            self.n_estimators
+            * network_bytes(self.n_features_in_, self.n_outputs_, sizes, self.solver, n_pairs),
+            f"n_estimators={self.n_estimators}: a network of {self.n_features_in_} features, "
+            f"hidden_layer_sizes={self.hidden_layer_sizes!r} and {self.n_outputs_} labels",
+            "Give smaller hidden_layer_sizes, at least one hidden layer, or n_estimators=1.",
         )
-        self._seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        self._seed = int(seed)
         rng = np.random.default_rng(self._seed)
         direct = no_pairs(self.n_features_in_)
         if limit:
@@ -468,6 +491,16 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if self.init == "centroid":
             centroids = sum_hidden_vectors(samples, self._network, ACTIVATIONS[self.activation], self.n_jobs)
         initialise_output(self._network, centroids, LOSSES[loss], rng)
+        self._make_hash_functions()
+        self.out_activation_ = "softmax" if loss == "softmax" else "logistic"
+        self._loss = loss
+        self._solver = self.solver
+        self.t_, self.n_iter_ = 0, 0
+        self.loss_curve_, self.active_size_curve_ = [], []
+        self.best_loss_ = np.inf
+
+    def _make_hash_functions(self):
+        """Draw hash functions for the hidden vectors; the tables come when a sample asks for them."""
         n_units = self._network.output.weights.values.shape[1]
         hash_length = self.hash_length
         if hash_length == "auto":
@@ -477,11 +510,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         )
         self._tables, self._schedule = NO_TABLES, None
         self._retrieval_tables, self._retrieval_t = NO_TABLES, None
-        self.out_activation_ = {"sigmoid": "logistic", "softmax": "softmax"}[loss]
-        self._solver = self.solver
-        self.t_, self.n_iter_ = 0, 0
-        self.loss_curve_, self.active_size_curve_ = [], []
-        self.best_loss_ = np.inf
 
     def _train(self, samples, max_iter, decay=False):
         """Pass over the samples until the loss no longer improves, max_iter times at most.
@@ -560,7 +588,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             sampler,
             SOLVERS[self._solver],
             ACTIVATIONS[self.activation],
-            {"logistic": SIGMOID, "softmax": SOFTMAX}[self.out_activation_],
+            LOSSES[self._loss],
         )
 
     def _hidden_sizes(self):
@@ -570,6 +598,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 "hidden_layer_sizes must hold whole numbers of neurons, each at least 1, or be () for a "
                 f"linear model. Got {self.hidden_layer_sizes!r}."
+            )
+        if self.n_estimators > 1 and len(sizes) != 1:
+            raise ValueError(
+                f"n_estimators={self.n_estimators} needs hidden_layer_sizes of one layer. Got "
+                f"{self.hidden_layer_sizes!r}. Give one layer, or n_estimators=1."
             )
         return [int(size) for size in sizes]
 

@@ -5,8 +5,8 @@ from scipy.special import expit, softmax
 
 from sklearn_slide._numba import njit
 
-SIGMOID, SOFTMAX = 0, 1
-LOSSES = {"sigmoid": SIGMOID, "softmax": SOFTMAX}
+SIGMOID, SOFTMAX, SIGMOID_AND_SOFTMAX = 0, 1, 2
+LOSSES = {"sigmoid": SIGMOID, "softmax": SOFTMAX, "sigmoid+softmax": SIGMOID_AND_SOFTMAX}
 
 # A label whose probability is nearer to its target than this is left as it is: its row is not updated.
 NEGLIGIBLE = np.float32(1e-3)
@@ -28,17 +28,28 @@ OUTPUT_ACTIVATIONS = {"logistic": logistic_probabilities, "softmax": softmax_pro
 
 @njit
 def compute_residuals(logits, n_active, n_true, loss, residuals):
-    """Fill residuals[:n_active], float32, and return the loss; the first n_true slots are the true labels."""
-    if loss == SIGMOID:
-        return sigmoid_residuals(logits, n_active, n_true, residuals)
-    return softmax_residuals(logits, n_active, n_true, residuals)
+    """Fill residuals[:n_active], float32, and return the loss; the first n_true slots are the true labels.
+
+    SIGMOID_AND_SOFTMAX is the mean of the two. With a sigmoid, residuals of at most NEGLIGIBLE become 0.
+    """
+    share = np.float32(0.5) if loss == SIGMOID_AND_SOFTMAX else np.float32(1.0)
+    residuals[:n_active] = np.float32(0.0)
+    total = 0.0
+    if loss != SIGMOID:
+        total += add_softmax_residuals(logits, n_active, n_true, share, residuals)
+    if loss != SOFTMAX:
+        total += add_sigmoid_residuals(logits, n_active, n_true, share, residuals)
+        for a in range(n_active):
+            if abs(residuals[a]) <= NEGLIGIBLE:
+                residuals[a] = np.float32(0.0)
+    return share * total
 
 
 @njit
-def sigmoid_residuals(logits, n_active, n_true, residuals):
-    """Binary cross-entropy of each label: r = sigmoid(z) - target, loss = sum of softplus(z) - target z.
+def add_sigmoid_residuals(logits, n_active, n_true, share, residuals):
+    """Binary cross-entropy of each label: loss = sum of softplus(z) - target z.
 
-    Residuals of at most NEGLIGIBLE become 0.
+    Add share times the derivatives, sigmoid(z) - target, to the residuals.
     """
     loss, product = 0.0, 1.0
     for a in range(n_active):
@@ -55,28 +66,31 @@ def sigmoid_residuals(logits, n_active, n_true, residuals):
         if a < n_true:
             loss -= z
             p -= np.float32(1.0)
-        residuals[a] = p if abs(p) > NEGLIGIBLE else np.float32(0.0)
+        residuals[a] += share * p
     return loss + np.log(product)
 
 
 @njit
-def softmax_residuals(logits, n_active, n_true, residuals):
-    """Cross-entropy over the active labels: r = softmax(z) - target, each true label's target 1 / n_true."""
+def add_softmax_residuals(logits, n_active, n_true, share, residuals):
+    """Cross-entropy over the active labels: loss = -sum of target log softmax(z).
+
+    A true label's target is 1 / n_true. Add share times the derivatives, softmax(z) - target, to the
+    residuals.
+    """
     if n_true == 0:  # no target: nothing to learn from this sample
-        residuals[:n_active] = np.float32(0.0)
         return 0.0
     top = logits[0]
     for a in range(1, n_active):
         top = max(top, logits[a])
     total = np.float32(0.0)
     for a in range(n_active):
-        residuals[a] = np.exp(logits[a] - top)
-        total += residuals[a]
+        total += np.exp(logits[a] - top)
     target = np.float32(1.0) / np.float32(n_true)
     loss = 0.0
     for a in range(n_active):
-        residuals[a] /= total
+        p = np.exp(logits[a] - top) / total
         if a < n_true:
-            residuals[a] -= target
+            p -= target
             loss -= target * (logits[a] - top - np.log(total))
+        residuals[a] += share * p
     return loss

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._direct import Direct
-from sklearn_slide._losses import SIGMOID
+from sklearn_slide._losses import SOFTMAX
 from sklearn_slide._numba import njit
 from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_rows
 from sklearn_slide._parallel import run_over_range
@@ -263,7 +263,7 @@ def initialise_output(network, centroids, loss, rng):
     empty = np.flatnonzero(~values.any(axis=1))
     values[empty] = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
     values[empty] /= np.sqrt(np.float32(values.shape[1]))
-    if loss == SIGMOID:
+    if loss != SOFTMAX:
         network.output.biases.values[:] = SIGMOID_BIAS
 
 
@@ -278,6 +278,39 @@ def centroid_scale(norms):
     if present.any():
         scale[present] = CENTROID_SCALE * norms[present] ** -0.85 * np.median(norms[present]) ** -0.15
     return scale
+
+
+def join_networks(networks):
+    """Make one network with one hidden layer whose scores are the means of those of the networks.
+
+    The networks have one hidden layer each, and the same direct pairs. Their hidden units stand side by side.
+    """
+    n = np.float32(len(networks))
+    hidden = _join_layers([network.hidden[0] for network in networks])
+    output = _join_layers([network.output for network in networks], joined_biases=False)
+    output.weights.values[:] /= n
+    output.biases.values[:] /= n
+    direct = networks[0].direct
+    mean = sum(network.direct.weights for network in networks) / n
+    return Network(1, (hidden,), output, direct._replace(weights=mean))
+
+
+def _join_layers(layers, joined_biases=True):
+    """Set the weights of the layers side by side, and their biases likewise or summed.
+
+    What the solver remembers of a row as a whole is averaged.
+    """
+
+    def join(parts, combine):
+        return Weights(
+            combine([part.values for part in parts]),
+            np.mean([part.steps for part in parts], axis=0, dtype=np.float32),
+            combine([part.first_moment for part in parts]),
+            combine([part.second_moment for part in parts]),
+        )
+
+    weights, biases = zip(*layers, strict=True)
+    return Layer(join(weights, np.hstack), join(biases, np.hstack if joined_biases else sum))
 
 
 @njit

@@ -119,6 +119,9 @@ def forward(x, coefs, intercepts, activation):
 
 def loss_and_residuals(logits, target, loss):
     """Return the loss of one sample and its derivatives by the logits; target is a 0/1 vector."""
+    if loss == "sigmoid+softmax":
+        parts = [loss_and_residuals(logits, target, part) for part in loss.split("+")]
+        return tuple(np.mean(part, axis=0) for part in zip(*parts, strict=True))
     if loss == "sigmoid":
         return np.sum(np.log1p(np.exp(logits)) - target * logits), 1 / (1 + np.exp(-logits)) - target
     if not target.any():
@@ -131,12 +134,12 @@ def loss_and_residuals(logits, target, loss):
 def gradients(x, target, coefs, intercepts, activation, loss, negligible=0.0, direct=0.0):
     """Return the loss of one sample over all labels and its derivatives by each coef and intercept.
 
-    With the sigmoid loss, residuals of at most negligible count as 0. direct is added to the logits.
+    But with the softmax loss, residuals of at most negligible count as 0. direct is added to the logits.
     """
     outputs = forward(x, coefs, intercepts, activation)
     outputs[-1] = outputs[-1] + direct
     value, delta = loss_and_residuals(outputs[-1], target, loss)
-    if loss == "sigmoid":
+    if loss != "softmax":
         delta[abs(delta) <= negligible] = 0
     coef_grads, intercept_grads = [], []
     for layer in range(len(coefs) - 1, -1, -1):

@@ -37,6 +37,7 @@ def precision_at_1(model, X, Y):
         ("relu", (8, 6), "sigmoid"),
         ("tanh", (7,), "softmax"),
         ("logistic", (5, 4, 6), "softmax"),
+        ("identity", (8,), "sigmoid+softmax"),
         ("identity", (), "sigmoid"),
     ],
 )
@@ -118,6 +119,34 @@ def test_random_initialisation_learns(data):
     X, Y = data
     model = SlideClassifier((64,), init="random", sampling="full", max_iter=30, random_state=0)
     assert precision_at_1(model.fit(X[:500], Y[:500]), X[500:], Y[500:]) > 0.8
+
+
+@pytest.mark.parametrize("activation", ["identity", "tanh"])
+@pytest.mark.parametrize("solver", ["adagrad", "adam"])
+def test_several_networks_score_by_their_mean(data, activation, solver):
+    X, Y = data
+    settings = {"activation": activation, "solver": solver, "n_active": 50, "learning_rate_init": 0.01}
+    seeds = np.random.RandomState(7).randint(np.iinfo(np.int32).max, size=3)
+    singles = []
+    for seed in seeds:
+        single = SlideClassifier((8,), **settings)
+        single._draw_seeds = lambda n, seed=seed: [seed]
+        singles.append(single.fit(X, Y).decision_function(X[:50]))
+    assert abs(singles[0] - singles[1]).max() > 0.1
+    model = SlideClassifier((8,), n_estimators=3, random_state=7, **settings).fit(X, Y)
+    assert [c.shape for c in model.coefs_] == [(300, 24), (24, 150)]
+    assert_allclose(model.decision_function(X[:50]), np.mean(singles, axis=0), rtol=1e-4, atol=1e-4)
+    # the joined network can be trained further, and searched by its hash tables
+    loss = model.loss_
+    assert model.partial_fit(X, Y).loss_ < loss
+    model.set_params(retrieval="lsh").predict_top_k(X[:5], 3)
+
+
+def test_several_networks_need_one_hidden_layer(data):
+    with pytest.raises(ValueError, match=r"n_estimators=2 needs .* one layer"):
+        SlideClassifier((8, 8), "relu", n_estimators=2).fit(*data)
+    with pytest.raises(ValueError, match="n_estimators"):
+        SlideClassifier((), n_estimators=2).fit(*data)
 
 
 @pytest.mark.parametrize("sampling", ["lsh", "uniform", "full"])

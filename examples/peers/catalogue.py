@@ -71,6 +71,13 @@ TORCH_CHOICES = (
 PEERS = (
     Peer(OURS, "run_ours.py", "here"),
     Peer(
+        "the same, 3 networks",
+        "run_ours.py",
+        "here",
+        {"": {"n_estimators": 3}, "debian-deps-min2": {"n_active": 1000}},
+        like=OURS,
+    ),
+    Peer(
         "the same, uniform",
         "run_ours.py",
         "here",
