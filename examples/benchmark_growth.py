@@ -206,13 +206,14 @@ def measure_all(sizes, n_samples, n_repeats, work):
     return found
 
 
-def count_rebuilds(n_samples):
+def count_rebuilds(n_samples, n_labels):
     """Count the builds of the tables in n_samples by the default schedule."""
     from sklearn_slide import SlideClassifier
+    from sklearn_slide._tables import auto_rehash_interval
 
-    model, due, n_rebuilds = SlideClassifier(), 0.0, 0
+    growth, due, n_rebuilds = SlideClassifier().rehash_growth, 0.0, 0
     while due < n_samples:
-        due += model.rehash_interval * model.rehash_growth**n_rebuilds
+        due += auto_rehash_interval(n_labels) * growth**n_rebuilds
         n_rebuilds += 1
     return n_rebuilds
 
@@ -226,11 +227,11 @@ def column(found, name, key):
     return np.array([one[key] for one in found[name]])
 
 
-def curves(found):
+def curves(sizes, found):
     """Return the microseconds a sample of each curve, {name: array}."""
     slide, rebuild = 1e6 * column(found, SLIDE, "wall"), 1e6 * column(found, SLIDE, "rebuild")
     kernels, rebuild_cpu = 1e6 * column(found, SLIDE, "kernels"), column(found, SLIDE, "rebuild_cpu")
-    per_sample = count_rebuilds(LONG_RUN) / LONG_RUN
+    per_sample = np.array([count_rebuilds(LONG_RUN, size) for size in sizes]) / LONG_RUN
     times = {
         "SLIDE, tables rebuilt": slide,
         "SLIDE, CPU time": 1e6 * column(found, SLIDE, "cpu"),
@@ -255,7 +256,7 @@ def draw(sizes, found, path):
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
     styles = {"SLIDE, tables rebuilt": "C0o-", "kernels alone": "C0s:", "rebuilds alone": "C2^:"}
     styles |= {FULL: "C1D--", TORCH: "C3v--"}
-    times = curves(found)
+    times = curves(sizes, found)
     for name, style in styles.items():
         if name in times:
             left.plot(sizes, times[name], style, label=name)
@@ -281,7 +282,7 @@ def draw(sizes, found, path):
 
 def explain(sizes, found):
     """Return the sentences that the figures allow."""
-    times = curves(found)
+    times = curves(sizes, found)
     slide, kernels = times["SLIDE, tables rebuilt"], times["kernels alone"]
     growth = {name: values[-1] / values[0] for name, values in times.items()}
     long_run = growth[f"SLIDE, {LONG_RUN:,} samples (computed)"]
@@ -293,7 +294,8 @@ def explain(sizes, found):
         f"by {growth['SLIDE, CPU time']:.1f}), as the {exponent(sizes, slide):.2f}th power of the number of "
         f"labels. The kernels alone grow by {growth['kernels alone']:.1f} (CPU time by "
         f"{growth['kernels alone, CPU time']:.1f}). Over {LONG_RUN:,} samples, in which the schedule "
-        f"rebuilds the tables {count_rebuilds(LONG_RUN)} times, the factor would be {long_run:.1f} (CPU time "
+        f"rebuilds the tables {count_rebuilds(LONG_RUN, sizes[0])} to {count_rebuilds(LONG_RUN, sizes[-1])} "
+        f"times, the factor would be {long_run:.1f} (CPU time "
         f"{growth['the same, CPU time']:.1f}). The aim, a factor below 2, is {met[0]} in the run and "
         f"{met[1]} in the longer one."
     ]
@@ -373,7 +375,7 @@ def count_full_samples(work, n_labels):
 
 
 def page(sizes, found, n_samples, n_repeats, work, image):
-    times, slide = curves(found), found[SLIDE]
+    times, slide = curves(sizes, found), found[SLIDE]
     header = ["", *(f"{size:,}" for size in sizes), "growth", "exponent"]
     rows = [
         [

@@ -14,7 +14,7 @@ benchmarking.limit_threads(1)
 import numpy as np  # noqa: E402
 
 from sklearn_slide import SlideClassifier, _training  # noqa: E402
-from sklearn_slide._direct import add_all_direct, update_direct  # noqa: E402
+from sklearn_slide._direct import match_direct, update_direct  # noqa: E402
 from sklearn_slide._hashing import hash_vector  # noqa: E402
 from sklearn_slide._losses import compute_residuals  # noqa: E402
 from sklearn_slide._network import backward_hidden, backward_output, forward, score_labels  # noqa: E402
@@ -48,12 +48,12 @@ STAGES = (
 
 @njit
 def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
-    """Run the first n_stages of STAGES for each sample; return sums of active, updated and direct pairs."""
+    """Run the first n_stages of STAGES for each sample; return sums of active, updated, direct, matched."""
     x, network, active = samples.x, engine.network, scratch.active
     h, n_units = scratch.hidden[-1], engine.network.output.weights.values.shape[1]
     sampler, logits, residuals = engine.sampler, scratch.logits, scratch.residuals
     solver = Solver(engine.solver, np.float32(rate))
-    total_active, total_updated, total_pairs = 0, 0, 0
+    total_active, total_updated, total_pairs, total_matches, n_matches = 0, 0, 0, 0, 0
     for i in range(n_samples):
         start_stream(active.stream, 1, 1, i)
         forward(x, i, network, engine.activation, scratch.hidden)
@@ -71,9 +71,7 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
         if n_stages > 5:
             score_labels(h, active.labels, n, network.output, logits)
         if n_stages > 6:
-            add_all_direct(x, i, network.direct, scratch.direct_scores)
-            for a in range(n):
-                logits[a] += scratch.direct_scores[active.labels[a]]
+            n_matches = match_direct(x, i, network.direct, active.labels, n, scratch.matches, logits)
         if n_stages > 7:
             compute_residuals(logits, n, n_true, engine.loss, residuals)
         if n_stages > 8:
@@ -93,25 +91,14 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
                 scratch.gradients,
             )
         if n_stages > 10:
-            update_direct(
-                x,
-                i,
-                network,
-                active.labels,
-                n,
-                residuals,
-                solver,
-                scratch.direct_factors,
-                scratch.direct_scores,
-            )
+            update_direct(network, active.labels, n, residuals, solver, scratch.matches, n_matches)
+            total_matches += n_matches
             for a in range(n):
                 total_updated += residuals[a] != 0.0
             for p in range(x.indptr[i], x.indptr[i + 1]):
                 total_pairs += network.direct.indptr[x.indices[p] + 1] - network.direct.indptr[x.indices[p]]
-        elif n_stages > 6:
-            scratch.direct_scores[:] = 0.0
         total_active += n
-    return total_active, total_updated, total_pairs
+    return total_active, total_updated, total_pairs, total_matches
 
 
 @njit
@@ -185,7 +172,7 @@ def main(folder, name):
     engine = model._make_engine()
     samples = Samples(x, y, transpose_pattern(x, X.shape[1]))
     most_labels = int(np.diff(y.indptr).max())
-    scratch = _training.make_scratch(engine.network, engine.hasher, engine.sampler, most_labels)
+    scratch = _training.make_scratch(x, engine.network, engine.hasher, engine.sampler, most_labels)
 
     def run(n_stages):
         # a learning rate of 0 keeps the weights, and so the work, the same from call to call
@@ -193,17 +180,17 @@ def main(folder, name):
 
     totals = median_seconds([lambda s=s: run(s) for s in range(1, len(STAGES) + 1)]) / N_SAMPLES * 1e6
     costs = np.diff(totals, prepend=0)
-    active, updated, pairs = (count / N_SAMPLES for count in run(len(STAGES)))
+    active, updated, pairs, matched = (count / N_SAMPLES for count in run(len(STAGES)))
     per_row = np.diff(x.indptr[: N_SAMPLES + 1]).mean()
     limits = machine_limits(engine, scratch)
     row = 4 * N_UNITS
     kilobytes = {
         "hidden vector": per_row * row / 1e3,
         "scores": active * (row + 4) / 1e3,
-        "direct scores": pairs * 8 / 1e3,
+        "direct scores": (4 * pairs + 4 * matched) / 1e3,
         "update of the output layer": updated * 2 * (row + 8) / 1e3,
         "update of the hidden layer": per_row * 2 * row / 1e3,
-        "update of direct weights": pairs * 12 / 1e3,
+        "update of direct weights": matched * 8 / 1e3,
     }
     rows = []
     for stage, cost in zip(STAGES, costs, strict=True):

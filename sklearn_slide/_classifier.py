@@ -29,7 +29,7 @@ from sklearn_slide._optimizers import SOLVERS
 from sklearn_slide._progress import Progress
 from sklearn_slide._sampling import EMPTY_PATTERN, SELECTIONS, Samples, make_sampler
 from sklearn_slide._sparse import as_configured
-from sklearn_slide._tables import NO_TABLES, RehashSchedule, allocate_tables
+from sklearn_slide._tables import NO_TABLES, RehashSchedule, allocate_tables, auto_rehash_interval
 from sklearn_slide._validation import (
     as_rows,
     attributes_kept_on_failure,
@@ -130,8 +130,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     bucket_size : int, default=128
         The labels that are read from one bucket at most, from a random position on.
 
-    rehash_interval : int, default=20_000
-        The number of training samples between the first two builds of the tables.
+    rehash_interval : int or 'auto', default='auto'
+        The number of training samples between the first two builds of the tables. 'auto' is 20,000, or a
+        quarter of the number of labels where that is more, so that rebuilding takes a sample no more time
+        where labels are more.
 
     rehash_growth : float, default=1.5
         The factor by which the interval grows from one build of the tables to the next.
@@ -254,7 +256,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         "n_tables": [Interval(Integral, 1, None, closed="left")],
         "hash_length": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "bucket_size": [Interval(Integral, 1, None, closed="left")],
-        "rehash_interval": [Interval(Integral, 1, None, closed="left")],
+        "rehash_interval": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "rehash_growth": [Interval(Real, 1, None, closed="left")],
         "retrieval": [StrOptions({"exact", "lsh"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -288,7 +290,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         n_tables=50,
         hash_length="auto",
         bucket_size=128,
-        rehash_interval=20_000,
+        rehash_interval="auto",
         rehash_growth=1.5,
         retrieval="exact",
         max_iter=3,
@@ -524,7 +526,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             samples = samples._replace(rows_with=transpose_pattern(samples.x, self.n_features_in_))
         most_labels = int(np.diff(samples.y.indptr).max(initial=0))
         scratches = [
-            _training.make_scratch(engine.network, engine.hasher, engine.sampler, most_labels)
+            _training.make_scratch(samples.x, engine.network, engine.hasher, engine.sampler, most_labels)
             for _ in range(effective_n_jobs(self.n_jobs))
         ]
         order, best, n_unimproved = np.arange(n_samples), np.inf, 0
@@ -580,7 +582,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         )
         if sampler.n_hashed and not len(self._tables.ids):
             self._tables = allocate_tables(self._hasher, self.n_outputs_)
-            self._schedule = RehashSchedule(self.rehash_interval, self.rehash_growth, self.t_)
+            interval = self.rehash_interval
+            if interval == "auto":
+                interval = auto_rehash_interval(self.n_outputs_)
+            self._schedule = RehashSchedule(interval, self.rehash_growth, self.t_)
         return _training.Engine(
             self._network,
             self._hasher,

@@ -85,17 +85,8 @@ def first_at_least(labels, start, stop, y):
 
 
 @njit
-def add_all_direct(x, i, direct, scores):
-    """Add the direct weights' part to the scores of sample i; scores float32 (n_labels,)."""
-    for p in range(x.indptr[i], x.indptr[i + 1]):
-        j, value = x.indices[p], x.data[p]
-        for q in range(direct.indptr[j], direct.indptr[j + 1]):
-            scores[direct.labels[q]] += value * direct.weights[q]
-
-
-@njit
 def add_direct(x, i, direct, first, scores):
-    """Do the same for a block of labels from first on; scores float32 (n_block,)."""
+    """Add the direct weights' part to the scores of sample i; scores float32, of the labels from first on."""
     n_block = scores.shape[0]
     for p in range(x.indptr[i], x.indptr[i + 1]):
         j, value = x.indices[p], x.data[p]
@@ -106,24 +97,101 @@ def add_direct(x, i, direct, first, scores):
             scores[direct.labels[q] - first] += value * direct.weights[q]
 
 
-@njit
-def update_direct(x, i, network, active, n_active, residuals, solver, factors, scores):
-    """Step the direct weights of sample i against their gradients, and set the scores to 0 again.
+class Matches(NamedTuple):
+    """The direct weights of one sample that lead to its active labels, and a hash table that finds them."""
 
-    A pair of label y with residual r and of feature j: w -= rate * gain * r * x_ij / sqrt(s), with s the
-    accumulator of the label's row in the output layer, or 1 for Adam. active int32 and residuals float32
-    (n_active,), factors and scores float32 (n_labels,), factors zero before and after.
+    slots: np.ndarray  # int32 (a power of two,): a slot of the active set under its label's key, or -1
+    candidates: np.ndarray  # int64, room for the pairs of one feature
+    pairs: np.ndarray  # int64 (capacity,), positions in the Direct
+    actives: np.ndarray  # int32 (capacity,), the slots of their labels in the active set
+    values: np.ndarray  # float32 (capacity,), the values of their features
+    factors: np.ndarray  # float32 (capacity of the active set,)
+
+
+def make_matches(x, direct, n_labels, capacity):
+    """Allocate Matches for any of the samples x, Rows, with up to capacity active labels of n_labels."""
+    if not len(direct.labels):
+        capacity = n_pairs = 0
+    else:
+        n_samples, n_features = len(x.indptr) - 1, len(direct.indptr) - 1
+        present = sp.csr_array((np.ones(len(x.indices)), x.indices, x.indptr), shape=(n_samples, n_features))
+        most_features = int(np.diff(x.indptr).max(initial=0))
+        n_pairs = min(int((present @ np.diff(direct.indptr)).max(initial=0)), most_features * capacity)
+    # of sixteen keys one is taken, or each label has its own
+    n_keys = min(16 * capacity, n_labels)
+    return Matches(
+        slots=np.full(2 ** int(np.ceil(np.log2(max(n_keys, 1)))), -1, dtype=np.int32),
+        candidates=np.zeros(np.diff(direct.indptr).max(initial=0) + 1, dtype=np.int64),
+        pairs=np.zeros(n_pairs, dtype=np.int64),
+        actives=np.zeros(n_pairs, dtype=np.int32),
+        values=np.zeros(n_pairs, dtype=np.float32),
+        factors=np.zeros(capacity, dtype=np.float32),
+    )
+
+
+@njit
+def enter_labels(labels, n, slots):
+    """Enter labels[:n], int32 and distinct, into the empty hash table slots, by linear probing."""
+    mask = slots.shape[0] - 1
+    for a in range(n):
+        key = labels[a] & mask
+        while slots[key] >= 0:
+            key = (key + 1) & mask
+        slots[key] = a
+
+
+@njit
+def clear_labels(labels, n, slots):
+    """Empty the hash table that labels[:n], int32, were entered into."""
+    mask = slots.shape[0] - 1
+    for a in range(n):
+        key = labels[a] & mask
+        while slots[key] >= 0:
+            slots[key] = -1
+            key = (key + 1) & mask
+
+
+@njit
+def match_direct(x, i, direct, labels, n_active, matches, logits):
+    """Add the direct weights' part to the logits of the active labels, list the weights, return their number.
+
+    x Rows, i the sample, labels int32 and logits float32 (n_active,).
     """
-    direct, steps = network.direct, network.output.weights.steps
-    rate = solver.learning_rate * direct.gain
-    for a in range(n_active):
-        y, r = active[a], residuals[a]
-        factors[y] = rate * r / np.sqrt(steps[y]) if solver.kind == ADAGRAD else rate * r
+    slots, mask, candidates, n = matches.slots, matches.slots.shape[0] - 1, matches.candidates, 0
+    enter_labels(labels, n_active, slots)
     for p in range(x.indptr[i], x.indptr[i + 1]):
         j, value = x.indices[p], x.data[p]
+        # without a branch: most keys are not taken, and a processor that guesses wrong loses ten steps
+        n_candidates = 0
         for q in range(direct.indptr[j], direct.indptr[j + 1]):
-            y = direct.labels[q]
-            direct.weights[q] -= factors[y] * value
-            scores[y] = 0.0
+            candidates[n_candidates] = q
+            n_candidates += np.int64(slots[direct.labels[q] & mask] >= 0)
+        for q in candidates[:n_candidates]:
+            key = direct.labels[q] & mask
+            while slots[key] >= 0 and labels[slots[key]] != direct.labels[q]:
+                key = (key + 1) & mask
+            a = slots[key]
+            if a >= 0:
+                logits[a] += value * direct.weights[q]
+                matches.pairs[n], matches.actives[n], matches.values[n] = q, a, value
+                n += 1
+    clear_labels(labels, n_active, slots)
+    return n
+
+
+@njit
+def update_direct(network, labels, n_active, residuals, solver, matches, n_matches):
+    """Step the direct weights that were matched against their gradients.
+
+    A pair of label y with residual r and of feature j: w -= rate * gain * r * x_ij / sqrt(s), with s the
+    accumulator of the label's row in the output layer, or 1 for Adam. labels int32 and residuals float32
+    (n_active,).
+    """
+    direct, steps, factors = network.direct, network.output.weights.steps, matches.factors
+    rate = solver.learning_rate * direct.gain
     for a in range(n_active):
-        factors[active[a]] = 0.0
+        factors[a] = rate * residuals[a]
+        if solver.kind == ADAGRAD:
+            factors[a] /= np.sqrt(steps[labels[a]])
+    for m in range(n_matches):
+        direct.weights[matches.pairs[m]] -= factors[matches.actives[m]] * matches.values[m]

@@ -65,6 +65,11 @@ def read_bucket(tables, table, code, bucket_size, stream, bucket):
     return bucket_size
 
 
+def auto_rehash_interval(n_labels):
+    """Choose the samples between the first two builds: a build takes time in proportion to the labels."""
+    return max(20_000, n_labels // 4)
+
+
 @dataclass
 class RehashSchedule:
     """When the tables are rebuilt: after interval samples, then ever later (Chen et al., 2020, section 4.2).

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Parallel
 
-from sklearn_slide._direct import add_all_direct, update_direct
+from sklearn_slide._direct import Matches, make_matches, match_direct, update_direct
 from sklearn_slide._hashing import Hasher, hash_rows, hash_vector, work_size
 from sklearn_slide._losses import compute_residuals
 from sklearn_slide._network import (
@@ -43,29 +43,26 @@ class Scratch(NamedTuple):
     gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them
     logits: np.ndarray  # float32 (capacity,)
     residuals: np.ndarray  # float32 (capacity,)
-    direct_scores: np.ndarray  # float32 (n_labels,), or (0,) without direct weights; zero between samples
-    direct_factors: np.ndarray  # float32, as direct_scores
+    matches: Matches  # of direct weights
     codes: np.ndarray  # int32 (n_tables,)
     hash_work: np.ndarray  # float32, what the hash family needs
     one: np.ndarray  # float32 (1,), holds 1
     units: np.ndarray  # int32 (width,), the numbers from 0 on
 
 
-def make_scratch(network, hasher, sampler, max_true):
-    """Allocate the scratch of one worker for samples with up to max_true true labels."""
+def make_scratch(x, network, hasher, sampler, max_true):
+    """Allocate the scratch of one worker for the samples x, Rows, with up to max_true true labels."""
     n_labels = len(network.output.weights.values)
     shape = (len(network.hidden), hidden_width(network))
     capacity = min(n_labels, max(sampler.n_active, max_true))
     n_tables = hasher.n_tables if sampler.n_hashed else 0
-    n_direct = n_labels if len(network.direct.labels) else 0
     return Scratch(
         active=make_active_set(n_labels, capacity, n_tables, sampler.bucket_size),
         hidden=np.zeros(shape, dtype=np.float32),
         gradients=np.zeros(shape, dtype=np.float32),
         logits=np.zeros(capacity, dtype=np.float32),
         residuals=np.zeros(capacity, dtype=np.float32),
-        direct_scores=np.zeros(n_direct, dtype=np.float32),
-        direct_factors=np.zeros(n_direct, dtype=np.float32),
+        matches=make_matches(x, network.direct, n_labels, capacity),
         codes=np.zeros(n_tables, dtype=np.int32),
         hash_work=np.zeros(work_size(hasher), dtype=np.float32),
         one=np.ones(1, dtype=np.float32),
@@ -85,9 +82,8 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
     hidden, gradients = scratch.hidden, scratch.gradients
     logits, residuals = scratch.logits, scratch.residuals
     h, gradient = hidden[-1], gradients[-1]
-    direct_scores, direct_factors = scratch.direct_scores, scratch.direct_factors
-    has_direct = direct_scores.shape[0] > 0
-    total_loss, total_active = 0.0, 0
+    has_direct = network.direct.labels.shape[0] > 0
+    total_loss, total_active, n_matches = 0.0, 0, 0
     for s in range(start, stop):
         i = order[s]
         rate = rates[0] + (rates[1] - rates[0]) * s / order.shape[0]
@@ -102,9 +98,7 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
         n_active = add_negatives(samples, i, scratch.codes, engine.tables, engine.sampler, n_true, active)
         score_labels(h, active.labels, n_active, network.output, logits)
         if has_direct:
-            add_all_direct(x, i, network.direct, direct_scores)
-            for a in range(n_active):
-                logits[a] += direct_scores[active.labels[a]]
+            n_matches = match_direct(x, i, network.direct, active.labels, n_active, scratch.matches, logits)
         loss = compute_residuals(logits, n_active, n_true, engine.loss, residuals)
 
         total_loss += loss
@@ -116,9 +110,7 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
             x, i, network, engine.activation, solver, scratch.one, scratch.units, hidden, gradients
         )
         if has_direct:
-            update_direct(
-                x, i, network, active.labels, n_active, residuals, solver, direct_factors, direct_scores
-            )
+            update_direct(network, active.labels, n_active, residuals, solver, scratch.matches, n_matches)
     return total_loss, total_active
 
 

@@ -7,11 +7,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import SlideClassifier, _direct
 from sklearn_slide._direct import (
-    add_all_direct,
     add_direct,
     count_products,
     find_pairs,
     first_at_least,
+    make_matches,
+    match_direct,
     no_pairs,
 )
 from sklearn_slide._sampling import EMPTY_PATTERN, Pattern, Samples
@@ -76,10 +77,41 @@ def test_add_direct_is_a_product(arrays, samples, first, last):
         scores = np.full(last - first, 2, dtype=np.float32)
         add_direct(samples.x, i, direct, first, scores)
         assert_allclose(scores, expected[i], rtol=1e-5)
-        if last - first == N_LABELS:
-            scores[:] = 2
-            add_all_direct(samples.x, i, direct, scores)
-            assert_allclose(scores, expected[i], rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_active", [1, 7, N_LABELS])
+@pytest.mark.parametrize("spread", [1, 16])
+def test_matches_are_the_pairs_of_active_labels(arrays, samples, n_active, spread):
+    X, _ = arrays
+    direct = find_pairs(samples, N_FEATURES, N_LABELS, 13, 1.0)
+    expected = 2 + X @ as_dense(direct)
+    # labels that are 16 apart have few different keys
+    direct = direct._replace(labels=spread * direct.labels)
+    matches = make_matches(samples.x, direct, N_LABELS, n_active)
+    matches = matches._replace(slots=np.full(64, -1, dtype=np.int32))
+    rng = np.random.default_rng(1)
+    for i in range(X.shape[0]):
+        active = rng.permutation(N_LABELS)[:n_active].astype(np.int32)
+        logits = np.full(n_active, 2, dtype=np.float32)
+        n = match_direct(samples.x, i, direct, spread * active, n_active, matches, logits)
+        assert_allclose(logits, expected[i, active], rtol=1e-5)
+        assert (matches.slots == -1).all()
+        assert_array_equal(direct.labels[matches.pairs[:n]], spread * active[matches.actives[:n]])
+        parts = np.bincount(
+            matches.actives[:n], matches.values[:n] * direct.weights[matches.pairs[:n]], minlength=n_active
+        )
+        assert_allclose(2 + parts, expected[i, active], rtol=1e-5)
+
+
+def test_matches_have_room(arrays, samples):
+    X, _ = arrays
+    direct = find_pairs(samples, N_FEATURES, N_LABELS, 13, 1.0)
+    pairs_of = np.diff(direct.indptr)
+    most = max(pairs_of[X[[i]].indices].sum() for i in range(X.shape[0]))
+    assert len(make_matches(samples.x, direct, N_LABELS, N_LABELS).pairs) == most
+    assert len(make_matches(samples.x, direct, N_LABELS, 1).pairs) == np.diff(X.indptr).max()
+    assert len(make_matches(samples.x, no_pairs(N_FEATURES), N_LABELS, 5).pairs) == 0
+    assert len(make_matches(samples.x, direct, 10**6, 100).slots) == 2048
 
 
 def test_no_pairs_add_nothing(samples):

@@ -1,12 +1,19 @@
 """Hash tables against dictionaries of lists."""
 
 import numpy as np
+import pytest
 import reference
 from numpy.testing import assert_array_equal
 
 from sklearn_slide._hashing import make_hasher
 from sklearn_slide._numba import start_stream
-from sklearn_slide._tables import RehashSchedule, allocate_tables, build_tables, read_bucket
+from sklearn_slide._tables import (
+    RehashSchedule,
+    allocate_tables,
+    auto_rehash_interval,
+    build_tables,
+    read_bucket,
+)
 
 
 def make_tables(n_labels=200, n_tables=4, hash_length=3):
@@ -68,3 +75,8 @@ def test_schedule_backs_off():
         due.append(schedule.due)
         schedule.advance()
     assert due == [0, 100, 300, 700]
+
+
+@pytest.mark.parametrize(("n_labels", "interval"), [(10, 20_000), (80_004, 20_001), (1_000_000, 250_000)])
+def test_automatic_interval_grows_with_the_labels(n_labels, interval):
+    assert auto_rehash_interval(n_labels) == interval
