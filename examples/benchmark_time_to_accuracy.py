@@ -38,8 +38,8 @@ PAGE = """
 Time to accuracy
 ================
 
-How precise are the rankings after so many seconds of training? All peers were trained on one machine in one
-run, one after the other, with two threads each and ``OMP_WAIT_POLICY=PASSIVE``. Rows of X have length 1,
+How precise are the rankings after so many seconds of training? All peers of a table were trained on one
+machine in one run, one after the other, with two threads each and ``OMP_WAIT_POLICY=PASSIVE``. Rows of X have length 1,
 and the whole test set is ranked. The machine: {machine}. The peers: {peers}.
 
 ``python examples/benchmark_time_to_accuracy.py FOLDER`` made this page in {minutes:.0f} minutes.
@@ -93,6 +93,18 @@ def run_all(options, peers):
             results["minutes"] = (time.perf_counter() - start) / 60
             (options.cache / "results.json").write_text(json.dumps(results, indent=1))
     return results
+
+
+def read_results(paths):
+    """Return the results of runs on different data sets as if they were of one run."""
+    runs = [json.loads(path.read_text()) for path in paths]
+    data = {name: of_set for run in runs for name, of_set in run["data"].items()}
+    return {
+        **runs[0],
+        "data": {name: data[name] for name in benchmarking.DATA_SETS if name in data},
+        "minutes": sum(run["minutes"] for run in runs),
+        "compile_seconds": max(run["compile_seconds"] for run in runs),
+    }
 
 
 def rounded(seconds):
@@ -220,7 +232,9 @@ def main():
     cache = Path.home() / ".cache" / "sklearn_slide_benchmark"
     parser.add_argument("--cache", type=Path, default=cache, help="for environments; default: %(default)s")
     parser.add_argument("--search", action="store_true", help="choose the settings of the peers")
-    parser.add_argument("--draw", type=Path, metavar="RESULTS", help="write the page of a results.json again")
+    parser.add_argument(
+        "--draw", type=Path, nargs="+", metavar="RESULTS", help="write the page of results.json of earlier runs"
+    )
     options = parser.parse_args()
     options.cache = options.cache.resolve()
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -229,7 +243,7 @@ def main():
     if options.search:
         search(options, peers)
     else:
-        write_page(json.loads(options.draw.read_text()) if options.draw else run_all(options, peers))
+        write_page(read_results(options.draw) if options.draw else run_all(options, peers))
 
 
 if __name__ == "__main__":
