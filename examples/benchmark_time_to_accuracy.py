@@ -39,8 +39,8 @@ Time to accuracy
 ================
 
 How precise are the rankings after so many seconds of training? All peers of a table were trained on one
-machine in one run, one after the other, with two threads each and ``OMP_WAIT_POLICY=PASSIVE``. Rows of X have length 1,
-and the whole test set is ranked. The machine: {machine}. The peers: {peers}.
+machine in one run, one after the other, with two threads each and ``OMP_WAIT_POLICY=PASSIVE``. Rows of X
+have length 1, and the whole test set is ranked. The machine: {machine}. The peers: {peers}.
 
 ``python examples/benchmark_time_to_accuracy.py FOLDER`` made this page in {minutes:.0f} minutes.
 
@@ -233,7 +233,7 @@ def main():
     parser.add_argument("--cache", type=Path, default=cache, help="for environments; default: %(default)s")
     parser.add_argument("--search", action="store_true", help="choose the settings of the peers")
     parser.add_argument(
-        "--draw", type=Path, nargs="+", metavar="RESULTS", help="write the page of results.json of earlier runs"
+        "--draw", type=Path, nargs="+", metavar="RESULTS", help="write the page of earlier results.json"
     )
     options = parser.parse_args()
     options.cache = options.cache.resolve()
