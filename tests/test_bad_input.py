@@ -177,8 +177,8 @@ def test_interrupt(method, n_jobs):
         import numpy as np, scipy.sparse as sp
         from sklearn_slide import SlideClassifier
         rng = np.random.default_rng(0)
-        X = sp.random_array((20_000, 300), density=0.02, format="csr", dtype=np.float32, rng=rng)
-        Y = sp.random_array((20_000, 3000), density=0.001, format="csr", rng=rng).astype(bool)
+        X = sp.random(20_000, 300, density=0.02, format="csr", dtype=np.float32, random_state=rng)
+        Y = sp.random(20_000, 3000, density=0.001, format="csr", random_state=rng).astype(bool)
         model = SlideClassifier((64,), max_iter=100_000, tol=0, n_iter_no_change=100_000, n_jobs={n_jobs})
         SlideClassifier((64,), max_iter=1, n_jobs={n_jobs}).fit(X[:500], Y[:500])
         sent = []

@@ -24,8 +24,8 @@ N_FEATURES, N_LABELS = 25, 18
 @pytest.fixture(scope="module")
 def arrays():
     rng = np.random.default_rng(0)
-    X = sp.random_array((60, N_FEATURES), density=0.15, format="csr", dtype=np.float32, rng=rng)
-    Y = sp.random_array((60, N_LABELS), density=0.1, format="csr", rng=rng)
+    X = sp.random(60, N_FEATURES, density=0.15, format="csr", dtype=np.float32, random_state=rng)
+    Y = sp.random(60, N_LABELS, density=0.1, format="csr", random_state=rng)
     Y.data[:] = 1
     return X, Y
 
@@ -140,7 +140,7 @@ def test_rare_features_are_remembered():
     # each label has a feature of its own, among loud noise: one hidden unit cannot tell 60 labels apart
     rng = np.random.default_rng(0)
     Y = sp.csr_array(np.tile(np.eye(60, dtype=int), (8, 1)))
-    noise = sp.random_array((480, 40), density=0.2, rng=rng, format="csr")
+    noise = sp.random(480, 40, density=0.2, random_state=rng, format="csr")
     X = sp.hstack([Y, noise], format="csr", dtype=np.float32)
     precision = {}
     for limit in (0, 5):

@@ -12,16 +12,16 @@ from sklearn_slide import SlideClassifier, _inference
 @pytest.fixture(scope="module")
 def model():
     rng = np.random.default_rng(0)
-    X = sp.random_array((300, 50), density=0.2, format="csr", dtype=np.float32, rng=rng)
-    Y = sp.random_array((300, 400), density=0.01, format="csr", rng=rng)
+    X = sp.random(300, 50, density=0.2, format="csr", dtype=np.float32, random_state=rng)
+    Y = sp.random(300, 400, density=0.01, format="csr", random_state=rng)
     Y.data[:] = 1
     return SlideClassifier((16,), n_active=40, max_iter=2, random_state=0).fit(X, Y)
 
 
 @pytest.fixture(scope="module")
 def X():
-    return sp.random_array(
-        (70, 50), density=0.2, format="csr", dtype=np.float32, rng=np.random.default_rng(9)
+    return sp.random(
+        70, 50, density=0.2, format="csr", dtype=np.float32, random_state=np.random.default_rng(9)
     )
 
 
@@ -81,7 +81,7 @@ def test_retrieval_of_every_label_is_exact(model, X):
 
 
 def test_retrieval_follows_further_training(X):
-    Y = sp.random_array((70, 400), density=0.01, format="csr", rng=np.random.default_rng(3)).astype(bool)
+    Y = sp.random(70, 400, density=0.01, format="csr", random_state=np.random.default_rng(3)).astype(bool)
     model = SlideClassifier((16,), n_active=40, max_iter=1, random_state=0, retrieval="lsh").fit(X, Y)
     first = model.predict_top_k(X, 3)[1]
     model.partial_fit(X, Y)

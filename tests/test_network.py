@@ -34,10 +34,10 @@ N_FEATURES, N_LABELS = 30, 12
 
 @pytest.fixture
 def samples():
-    X = sp.random_array(
-        (40, N_FEATURES), density=0.2, format="csr", dtype=np.float32, rng=np.random.default_rng(0)
+    X = sp.random(
+        40, N_FEATURES, density=0.2, format="csr", dtype=np.float32, random_state=np.random.default_rng(0)
     )
-    Y = sp.random_array((40, N_LABELS), density=0.15, format="csr", rng=np.random.default_rng(1))
+    Y = sp.random(40, N_LABELS, density=0.15, format="csr", random_state=np.random.default_rng(1))
     return Samples(as_rows(X), Pattern(Y.indptr.astype(np.int64), Y.indices.astype(np.int32)), EMPTY_PATTERN)
 
 

@@ -14,10 +14,10 @@ from sklearn_slide._network import DIRECT_NORM, HIDDEN_ACCUMULATOR, OUTPUT_ACCUM
 def data():
     """Make samples whose features tell their labels: label y goes with the features 2 y and 2 y + 1."""
     rng = np.random.default_rng(0)
-    Y = sp.random_array((600, 150), density=0.02, format="csr", rng=rng)
+    Y = sp.random(600, 150, density=0.02, format="csr", random_state=rng)
     Y.data[:] = 1
     signal = sp.csr_array((np.ones(300), (np.repeat(np.arange(150), 2), np.arange(300))), shape=(150, 300))
-    noise = sp.random_array((600, 300), density=0.01, format="csr", rng=rng)
+    noise = sp.random(600, 300, density=0.01, format="csr", random_state=rng)
     return sp.csr_array(Y @ signal + noise, dtype=np.float32), sp.csr_array(Y, dtype=np.int8)
 
 
@@ -45,8 +45,8 @@ def test_full_sampling_trains_to_the_weights_of_the_reference(
     solver, activation, sizes, loss, direct_limit, learning_rate
 ):
     rng = np.random.default_rng(0)
-    X = sp.random_array((40, 30), density=0.2, format="csr", dtype=np.float32, rng=rng)
-    Y = sp.random_array((40, 12), density=0.15, format="csr", rng=rng).astype(bool)
+    X = sp.random(40, 30, density=0.2, format="csr", dtype=np.float32, random_state=rng)
+    Y = sp.random(40, 12, density=0.15, format="csr", random_state=rng).astype(bool)
     settings = {"activation": activation, "loss": loss, "solver": solver}
     settings |= {"sampling": "full", "shuffle": False, "random_state": 3}
     settings |= {"direct_limit": direct_limit, "learning_rate": learning_rate}

@@ -11,7 +11,7 @@ from sklearn_slide import SlideClassifier
 job = Job()
 start = time.perf_counter()
 rng = np.random.default_rng(0)
-X = sp.random_array((100, 20), density=0.2, format="csr", rng=rng, dtype=np.float32)
+X = sp.random(100, 20, density=0.2, format="csr", random_state=rng, dtype=np.float32)
 Y = sp.csr_matrix(rng.random((100, 50)) < 0.05, dtype=np.float32)
 small = {**job.settings, "hidden_layer_sizes": (8,), "n_active": 10, "max_iter": 1}
 SlideClassifier(**small, n_jobs=THREADS, random_state=0).fit(sp.csr_matrix(X), Y).predict_top_k(
