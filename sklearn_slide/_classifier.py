@@ -26,6 +26,7 @@ from sklearn_slide._network import (
     sum_hidden_vectors,
 )
 from sklearn_slide._optimizers import SOLVERS
+from sklearn_slide._persistence import stamp_version, take_version_off
 from sklearn_slide._progress import Progress
 from sklearn_slide._sampling import EMPTY_PATTERN, SELECTIONS, Samples, make_sampler
 from sklearn_slide._sparse import as_configured
@@ -338,6 +339,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_label = True
         tags.non_deterministic = effective_n_jobs(self.n_jobs) > 1
         return tags
+
+    def __getstate__(self):
+        return stamp_version(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(take_version_off(state, type(self).__name__))
 
     @property
     def n_layers_(self):

@@ -1,0 +1,130 @@
+"""Stored classifiers: what they weigh, who may read them, and in which version."""
+
+import copy
+import pickle
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import InconsistentVersionWarning
+
+import sklearn_slide
+from sklearn_slide import SlideClassifier
+from sklearn_slide.datasets import make_xmc_classification
+
+
+@pytest.fixture(scope="module")
+def task():
+    return make_xmc_classification(1500, 800, 1200, random_state=0)
+
+
+def make(**params):
+    return SlideClassifier(**{"hidden_layer_sizes": (16,), "max_iter": 1, "random_state": 0} | params)
+
+
+def arrays_in(state):
+    """List the arrays in a structure of dicts, lists and tuples."""
+    if isinstance(state, np.ndarray):
+        return [state]
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return [array for part in parts for array in arrays_in(part)]
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"sampling": "uniform"}, {"retrieval": "lsh"}])
+def test_a_pickle_is_little_more_than_its_arrays(task, params):
+    X, Y = task
+    model = make(**params).fit(X, Y)
+    model.predict_top_k(X[:2])  # with retrieval="lsh", builds the tables
+    n_bytes = sum(array.nbytes for array in arrays_in(vars(model)))
+    assert n_bytes > sum(coef.nbytes for coef in model.coefs_)
+    assert len(pickle.dumps(model)) <= 1.1 * n_bytes
+
+
+@pytest.mark.parametrize("retrieval", ["exact", "lsh"])
+def test_predicting_leaves_mapped_weights_in_the_file(task, tmp_path, retrieval):
+    X, Y = task
+    model = make(retrieval=retrieval).fit(X, Y)
+    expected = model.predict_top_k(X[:50], 3)
+    joblib.dump(model, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    for got, wanted in zip(mapped.predict_top_k(X[:50], 3), expected, strict=True):
+        assert_array_equal(got, wanted)
+    assert_array_equal(mapped.predict_proba(X[:5]), model.predict_proba(X[:5]))
+    assert (mapped.predict(X[:50]) != model.predict(X[:50])).nnz == 0
+    arrays = [array for array in arrays_in(mapped._network) if array.size]
+    assert all(isinstance(array, np.memmap) and not array.flags.writeable for array in arrays)
+
+
+@pytest.mark.parametrize("n_jobs", [(None, 2), (2, None), (2, -1)])
+def test_threads_may_differ_between_writer_and_reader(task, n_jobs):
+    X, Y = task
+    writer, reader = n_jobs
+    model = make(n_jobs=writer).fit(X, Y)
+    expected, scores = model.predict_top_k(X, 3)
+    read = pickle.loads(pickle.dumps(model)).set_params(n_jobs=reader)
+    labels, read_scores = read.predict_top_k(X, 3)
+    assert_array_equal(labels, expected)
+    assert_array_equal(read_scores, scores)
+    read.partial_fit(X, Y)
+    assert read.t_ == 3000
+
+
+def test_an_unfitted_classifier_can_be_stored():
+    read = pickle.loads(pickle.dumps(make(n_active=7)))
+    assert read.get_params() == make(n_active=7).get_params()
+    assert vars(read) == vars(make(n_active=7))
+
+
+@pytest.mark.parametrize("how", [pickle.dumps, lambda model: copy.deepcopy(model)])
+def test_the_same_version_does_not_warn(task, how):
+    model = make().fit(*task)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stored = how(model)
+        read = pickle.loads(stored) if isinstance(stored, bytes) else stored
+    assert vars(read).keys() == vars(model).keys()
+
+
+def test_another_version_warns(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sklearn_slide, "__version__", "0.0.9")
+        stored = pickle.dumps(make())
+    message = f"SlideClassifier was stored by sklearn-slide 0.0.9 .* {sklearn_slide.__version__}: .*Fit it again"
+    with pytest.warns(InconsistentVersionWarning, match=message):
+        read = pickle.loads(stored)
+    assert vars(read) == vars(make())
+
+
+def test_a_missing_stamp_warns():
+    model, state = make(), make().__getstate__()
+    before = dict(state)
+    del state["_sklearn_slide_version"]
+    with pytest.warns(InconsistentVersionWarning, match="sklearn-slide of unknown version"):
+        model.__setstate__(state)
+    assert before.keys() - state.keys() == {"_sklearn_slide_version"}
+    assert vars(model) == vars(make())
+
+
+def test_skops(task):
+    """Trust no more than the types that the documentation lists."""
+    sio = pytest.importorskip("skops.io", reason="skops is not installed")
+    documented = {
+        "numpy.dtype",
+        "sklearn_slide._classifier.SlideClassifier",
+        "sklearn_slide._direct.Direct",
+        "sklearn_slide._hashing.Hasher",
+        "sklearn_slide._network.Layer",
+        "sklearn_slide._network.Network",
+        "sklearn_slide._optimizers.Weights",
+        "sklearn_slide._tables.RehashSchedule",
+        "sklearn_slide._tables.Tables",
+    }
+    X, Y = task
+    model = make().fit(X, Y)
+    stored = sio.dumps(model)
+    assert set(sio.get_untrusted_types(data=stored)) <= documented
+    read = sio.loads(stored, trusted=sorted(documented))
+    assert_array_equal(read.predict_top_k(X, 3)[0], model.predict_top_k(X, 3)[0])
+    read.partial_fit(X, Y)
