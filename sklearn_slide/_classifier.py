@@ -1,5 +1,6 @@
 """The estimator: parameters, validation, epochs and predictions."""
 
+import warnings
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -7,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -14,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from sklearn_slide import _inference, _training
 from sklearn_slide._direct import count_products, find_pairs, no_pairs
 from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
-from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, worse_than_guessing
 from sklearn_slide._network import (
     ACTIVATIONS,
     DIRECT_NORM,
@@ -35,10 +37,12 @@ from sklearn_slide._validation import (
     as_rows,
     attributes_kept_on_failure,
     check_classes,
+    choose_scale,
     encode_classes,
     encode_indicator,
     is_multilabel,
     require_memory,
+    scale_rows,
     transpose_pattern,
     writable,
 )
@@ -353,13 +357,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     @property
     def coefs_(self):
         hidden = self._network.hidden[: self._network.n_hidden]
-        return [layer.weights.values for layer in hidden] + [self._network.output.weights.values.T]
+        coefs = [layer.weights.values for layer in hidden] + [self._network.output.weights.values.T]
+        return [self._unscaled(coefs[0]), *coefs[1:]]
 
     @property
     def direct_coef_(self):
         direct = self._network.direct
         shape = (self.n_features_in_, self.n_outputs_)
-        return sp.csr_array((direct.weights, direct.labels, direct.indptr), shape=shape)
+        return sp.csr_array((self._unscaled(direct.weights), direct.labels, direct.indptr), shape=shape)
+
+    def _unscaled(self, weights):
+        """Turn weights of the scaled input into those of X as it is."""
+        return weights if self._input_scale == 1 else weights * np.float32(self._input_scale)
 
     @property
     def intercepts_(self):
@@ -470,7 +479,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
                 f"y is {kinds[multilabel]}, but the classifier was fitted with {kinds[self._multilabel]}. "
                 "Give y of the same kind, or fit a new classifier."
             )
-        return Samples(as_rows(X), pattern, EMPTY_PATTERN)
+        rows = as_rows(X)
+        if reset:
+            self._input_scale = choose_scale(rows)
+        return Samples(scale_rows(rows, self._input_scale), pattern, EMPTY_PATTERN)
 
     def _draw_seeds(self, n):
         return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n)
@@ -552,6 +564,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             best = min(best, loss)
             if n_unimproved >= self.n_iter_no_change:
                 break
+        n_true = len(samples.y.indices) / n_samples
+        if loss > worse_than_guessing(engine.loss, n_true, active_size):
+            warnings.warn(
+                f"The mean loss is {loss:.3g}, more than guessing would have: the weights diverge with "
+                f"learning_rate_init={self.learning_rate_init!r}. Lower it, or scale the rows of X, for "
+                "instance by sklearn.preprocessing.normalize.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _train_epoch(self, samples, order, engine, scratches, rates, progress):
         """Pass once over the samples and return the means of their losses and active labels.
@@ -752,7 +773,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_rows(self, X):
         check_is_fitted(self)
-        return as_rows(validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False))
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
+        return scale_rows(as_rows(X), self._input_scale)
 
     def _rank(self, x, k):
         """Return the positions in classes_ of the k best labels, and their scores."""

@@ -26,6 +26,17 @@ def softmax_probabilities(scores):
 OUTPUT_ACTIVATIONS = {"logistic": logistic_probabilities, "softmax": softmax_probabilities}
 
 
+def worse_than_guessing(loss, n_true, n_active):
+    """Return a mean loss that only diverging weights exceed, for samples of so many true and active labels.
+
+    Sigmoid: a probability of 1/2 for every active label, and all true labels missed by the first bias of
+    -8. Softmax: equal probabilities, and 5 for scores of random weights. Both together: the mean.
+    """
+    sigmoid = np.log(2) * n_active + 8 * n_true
+    softmax = np.log(max(n_active, 1)) + 5
+    return {SIGMOID: sigmoid, SOFTMAX: softmax}.get(loss, (sigmoid + softmax) / 2)
+
+
 @njit
 def compute_residuals(logits, n_active, n_true, loss, residuals):
     """Fill residuals[:n_active], float32, and return the loss; the first n_true slots are the true labels.

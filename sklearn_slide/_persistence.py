@@ -19,8 +19,8 @@ class InconsistentSlideVersionWarning(InconsistentVersionWarning):
     def __str__(self):
         return (
             f"{self.estimator_name} was stored by sklearn-slide {self.original_version} and is read by "
-            f"sklearn-slide {self.current_version}: its results may be wrong. Fit it again, or read it with the "
-            "version that stored it."
+            f"sklearn-slide {self.current_version}: its results may be wrong. Fit it again, or read it with "
+            "the version that stored it."
         )
 
 

@@ -9,6 +9,9 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_slide._sampling import Pattern, Rows
 
+# Products of a few such values with weights, and the squares of these, stay finite in float32.
+_LARGEST_VALUE = 1e15
+
 
 def as_rows(X):
     """Turn validated float32 samples, dense or CSR, into Rows; values and narrow indices are not copied."""
@@ -17,6 +20,30 @@ def as_rows(X):
         X = X.copy()
         X.sum_duplicates()
     return Rows(X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int32, copy=False), X.data)
+
+
+def choose_scale(x):
+    """Return the power of two that brings the median length of the samples x, Rows, nearest to 1.
+
+    Multiplied by it, values lose no digit. Samples of length 0 do not count; 10,000 of the others are enough.
+    """
+    filled = np.flatnonzero(np.diff(x.indptr))
+    some = filled[:: len(filled) // 10_000 + 1]
+    lengths = [np.linalg.norm(x.data[x.indptr[i] : x.indptr[i + 1]].astype(np.float64)) for i in some]
+    lengths = [length for length in lengths if length > 0]
+    return float(2.0 ** -np.rint(np.log2(np.median(lengths)))) if lengths else 1.0
+
+
+def scale_rows(x, scale):
+    """Multiply Rows by a scale; a scale of 1 copies nothing. Refuse values too large to compute with."""
+    largest = max(x.data.max(initial=0.0), -x.data.min(initial=0.0)) * scale
+    if largest > _LARGEST_VALUE:
+        raise ValueError(
+            f"X holds a value {largest:.1e} times as large as a usual sample of the first fit is long; at "
+            f"most {_LARGEST_VALUE:.0e} is allowed. Scale the rows of X, for instance by "
+            "sklearn.preprocessing.normalize."
+        )
+    return x if scale == 1 else x._replace(data=np.ldexp(x.data, int(np.log2(scale))))
 
 
 def transpose_pattern(x, n_columns):

@@ -91,7 +91,9 @@ def test_another_version_warns(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sklearn_slide, "__version__", "0.0.9")
         stored = pickle.dumps(make())
-    message = f"SlideClassifier was stored by sklearn-slide 0.0.9 .* {sklearn_slide.__version__}: .*Fit it again"
+    message = (
+        f"SlideClassifier was stored by sklearn-slide 0.0.9 .* {sklearn_slide.__version__}: .*Fit it again"
+    )
     with pytest.warns(InconsistentVersionWarning, match=message):
         read = pickle.loads(stored)
     assert vars(read) == vars(make())
