@@ -1,0 +1,140 @@
+"""Several Python threads, forks and process pools around the estimator, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SETUP = """
+    import multiprocessing, os, signal, sys, threading, time
+    import joblib
+    import numpy as np
+    from concurrent.futures import ThreadPoolExecutor
+    from sklearn_slide import SlideClassifier
+    from sklearn_slide.datasets import make_xmc_classification
+    X, Y = make_xmc_classification(600, 300, 500, random_state=0)
+    def make(**params):
+        return SlideClassifier(**{"hidden_layer_sizes": (16,), "n_active": 60, "random_state": 0} | params)
+    def fit_and_rank(seed=0, n_jobs=None):
+        return make(random_state=seed, n_jobs=n_jobs).fit(X, Y).predict_top_k(X, 3)[0]
+"""
+
+
+def run(code, timeout=120, **environment):
+    """Run code in a fresh process, which must print 'passed' as its last line."""
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SETUP) + textwrap.dedent(code) + "\nprint('passed')"],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | environment,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("passed\n"), result.stderr
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_two_threads_fit_two_estimators(n_jobs):
+    run(f"""
+    with ThreadPoolExecutor(2) as pool:
+        ranked = list(pool.map(lambda seed: fit_and_rank(seed, {n_jobs}), [0, 1]))
+    for seed, labels in enumerate(ranked):
+        if {n_jobs} is None:
+            assert (labels == fit_and_rank(seed)).all()
+        assert labels.min() >= 0 and labels.max() < 500
+    """)
+
+
+@pytest.mark.parametrize("retrieval", ["exact", "lsh"])
+def test_eight_threads_predict_while_another_trains(retrieval):
+    run(f"""
+    model = make(retrieval="{retrieval}").fit(X, Y)
+    done = threading.Event()
+    def train():
+        for _ in range(20):
+            model.partial_fit(X, Y)
+        done.set()
+    def rank(_):
+        n = 0
+        while n < 3 or not done.is_set():
+            labels, scores = model.predict_top_k(X[:100], 5)
+            assert np.isfinite(scores).all()
+            assert labels.min() >= 0 and labels.max() < 500
+            assert all(len(set(row)) == 5 for row in labels)
+            n += 1
+        return n
+    trainer = threading.Thread(target=train)
+    trainer.start()
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(rank, range(8))) >= 24
+    trainer.join()
+    assert done.is_set()
+    """)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_fork_after_a_fit_fits_and_predicts(n_jobs):
+    run(f"""
+    model = make(n_jobs={n_jobs}).fit(X, Y)
+    expected = model.predict_top_k(X, 3)[0]
+    def child(queue):
+        ranked = model.predict_top_k(X, 3)[0]
+        queue.put((ranked, fit_and_rank(n_jobs={n_jobs})))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=child, args=(queue,))
+    process.start()
+    ranked, refitted = queue.get(timeout=60)
+    process.join(60)
+    assert process.exitcode == 0
+    assert (ranked == expected).all()
+    if {n_jobs} is None:
+        assert (refitted == expected).all()
+    """)
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib_workers_give_the_same_answers(backend):
+    run(f"""
+    with joblib.parallel_config(backend="{backend}"):
+        ranked = joblib.Parallel(n_jobs=2)(
+            joblib.delayed(lambda s: SlideClassifier(
+                (16,), n_active=60, random_state=s).fit(X, Y).predict_top_k(X, 3)[0])(s) for s in (0, 1)
+        )
+    assert (ranked[0] == fit_and_rank(0)).all() and (ranked[1] == fit_and_rank(1)).all()
+    """)
+
+
+def test_without_compilation():
+    run(
+        """
+    X, Y = X[:20], Y[:20, :30]
+    labels = SlideClassifier((4,), n_active=10, max_iter=1, random_state=0).fit(X, Y).predict_top_k(X, 3)[0]
+    assert labels.max() < 30
+    """,
+        NUMBA_DISABLE_JIT="1",
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("retrieval", ["exact", "lsh"])
+def test_an_interrupt_of_predict_leaves_the_model(retrieval):
+    run(f"""
+    model = make(retrieval="{retrieval}").fit(X, Y)
+    expected = model.predict_top_k(X, 3)[0]
+    sent = []
+    def interrupt():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Timer(0.5, interrupt).start()
+    try:
+        while True:
+            model.predict_top_k(X, 3)
+    except KeyboardInterrupt:
+        took = time.perf_counter() - sent[0]
+    assert took < 2, took
+    assert (model.predict_top_k(X, 3)[0] == expected).all()
+    """)
