@@ -1,0 +1,100 @@
+"""Tools of scikit-learn around the estimator at 50,000 labels, with a sparse y that may not become dense."""
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import sklearn
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    KFold,
+    RandomizedSearchCV,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import FeatureUnion, make_pipeline
+
+from sklearn_slide import SlideClassifier
+from sklearn_slide.metrics import predict_top_k, top_k_scorer
+
+N_SAMPLES, N_LABELS = 60, 50_000
+
+
+@pytest.fixture(scope="module")
+def texts():
+    rng = np.random.default_rng(0)
+    return [" ".join(f"w{word}" for word in rng.integers(80, size=8)) for _ in range(N_SAMPLES)]
+
+
+@pytest.fixture(scope="module")
+def Y():
+    rng = np.random.default_rng(1)
+    rows = np.repeat(np.arange(N_SAMPLES), 3)
+    return sp.csr_matrix((np.ones(180), (rows, rng.integers(N_LABELS, size=180))), (N_SAMPLES, N_LABELS))
+
+
+@pytest.fixture(autouse=True)
+def refuse_dense(monkeypatch):
+    """Let nothing of as many columns as there are labels become dense."""
+    original = sp.csr_matrix.toarray
+
+    def toarray(self, *args, **kwargs):
+        assert self.shape[1] < N_LABELS, "made dense"
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(sp.csr_matrix, "toarray", toarray)
+    monkeypatch.setattr(sp.csr_matrix, "todense", toarray)
+
+
+def make(n_jobs=None):
+    model = SlideClassifier((8,), n_active=50, n_tables=4, max_iter=1, random_state=0, n_jobs=n_jobs)
+    return make_pipeline(TfidfVectorizer(), model)
+
+
+def test_pipeline_of_a_union(texts, Y):
+    union = FeatureUnion([("words", TfidfVectorizer()), ("hashed", HashingVectorizer(n_features=64))])
+    model = make_pipeline(union, make()[-1]).fit(texts, Y)
+    labels, _ = predict_top_k(model, texts, 4)
+    assert labels.shape == (N_SAMPLES, 4)
+    assert model.predict(texts).shape == Y.shape
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, RandomizedSearchCV])
+@pytest.mark.parametrize(("backend", "n_jobs", "ours"), [("threading", 2, 2), ("threading", 1, None)])
+def test_searches(texts, Y, search, backend, n_jobs, ours):
+    grid = {"slideclassifier__learning_rate_init": [0.05, 0.1]}
+    scoring = {"P@1": top_k_scorer("precision_at_k", k=1), "nDCG": top_k_scorer("ndcg_at_k")}
+    params = {"scoring": scoring, "refit": "nDCG", "cv": KFold(2), "error_score": "raise", "n_jobs": n_jobs}
+    with joblib.parallel_config(backend=backend):
+        found = search(make(ours), grid, **params | ({"n_iter": 2} if search is RandomizedSearchCV else {}))
+        found.fit(texts, Y)
+    assert predict_top_k(found, texts, 3)[0].shape == (N_SAMPLES, 3)
+    assert set(found.cv_results_) >= {"mean_test_P@1", "mean_test_nDCG"}
+
+
+@pytest.mark.parametrize("function", [cross_val_score, cross_validate])
+def test_cross_validation_needs_a_context(texts, Y, function):
+    params = {"scoring": top_k_scorer("precision_at_k"), "cv": KFold(2), "error_score": "raise"}
+    with sklearn.config_context(skip_parameter_validation=True):
+        scores = function(make(), texts, Y, **params)
+    scores = scores["test_score"] if isinstance(scores, dict) else scores
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_cross_validated_top_k(texts, Y):
+    labels = np.empty((N_SAMPLES, 3), dtype=np.int64)
+    for train, test in KFold(3).split(texts):
+        model = make().fit([texts[i] for i in train], Y[train])
+        labels[test] = predict_top_k(model, [texts[i] for i in test], 3)[0]
+    assert labels.max() < N_LABELS
+
+
+def test_halving_refuses_a_sparse_target(texts, Y):
+    search = HalvingGridSearchCV(
+        make(), {"slideclassifier__max_iter": [1, 2]}, scoring=top_k_scorer("precision_at_k"), cv=KFold(2)
+    )
+    with pytest.raises((TypeError, ValueError)):
+        search.fit(texts, Y)
