@@ -58,7 +58,7 @@ def tasks(draw):
         "bucket_size": draw(st.integers(1, 4)),
         "n_tables": draw(st.integers(1, 5)),
         "rehash_interval": draw(st.integers(1, 9)),
-        "n_jobs": draw(st.sampled_from([None, None, None, 2])),
+        "n_jobs": draw(st.sampled_from([None] * 11 + [2])),
         "random_state": draw(st.integers(0, 9)),
     }
     return x, y, params, draw(st.integers(1, n_labels)), draw(st.booleans())
