@@ -154,7 +154,7 @@ def draw(name, curves):
                 label=peer,
                 color=COLOURS[scripts[peer]],
                 linestyle=line,
-                marker="osD^v<>PX*hpd"[len(seen) - 1],
+                marker="osD^v<>PX*hpd8"[len(seen) - 1],
                 markersize=5,
                 linewidth=2.5 if peer == OURS else 1.2,
                 zorder=3 if peer == OURS else 2,
