@@ -21,12 +21,12 @@ from sklearn_slide._network import backward_hidden, backward_output, forward, sc
 from sklearn_slide._numba import njit, start_stream  # noqa: E402
 from sklearn_slide._optimizers import Solver  # noqa: E402
 from sklearn_slide._sampling import (  # noqa: E402
-    Samples,
     add_cooccurring,
     add_frequent,
     add_hashed,
     add_true,
     add_uniform,
+    make_samples,
 )
 from sklearn_slide._validation import as_rows, encode_indicator, transpose_pattern  # noqa: E402
 
@@ -170,7 +170,7 @@ def main(folder, name):
     model = SlideClassifier((N_UNITS,), n_active=N_ACTIVE, max_iter=2, random_state=0).fit(X, Y)
     x, y = as_rows(X), encode_indicator(Y)
     engine = model._make_engine()
-    samples = Samples(x, y, transpose_pattern(x, X.shape[1]))
+    samples = make_samples(x, y)._replace(rows_with=transpose_pattern(x, X.shape[1]))
     most_labels = int(np.diff(y.indptr).max())
     scratch = _training.make_scratch(x, engine.network, engine.hasher, engine.sampler, most_labels)
 

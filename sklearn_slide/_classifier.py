@@ -30,7 +30,7 @@ from sklearn_slide._network import (
 from sklearn_slide._optimizers import SOLVERS
 from sklearn_slide._persistence import stamp_version, take_version_off
 from sklearn_slide._progress import Progress
-from sklearn_slide._sampling import EMPTY_PATTERN, SELECTIONS, Samples, make_sampler
+from sklearn_slide._sampling import SELECTIONS, make_sampler, make_samples
 from sklearn_slide._sparse import as_configured
 from sklearn_slide._tables import NO_TABLES, RehashSchedule, allocate_tables, auto_rehash_interval
 from sklearn_slide._validation import (
@@ -46,6 +46,7 @@ from sklearn_slide._validation import (
     transpose_pattern,
     writable,
 )
+from sklearn_slide._weights import keep_weighted
 
 
 class SlideClassifier(ClassifierMixin, BaseEstimator):
@@ -222,7 +223,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Name of the output activation function.
 
     t_ : int
-        The number of training samples seen by the solver during fitting.
+        The number of training samples seen by the solver during fitting; repeated ones count each time.
 
     References
     ----------
@@ -376,7 +377,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return [layer.biases.values[0] for layer in hidden] + [self._network.output.biases.values[:, 0]]
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Fit the model to data matrix X and target(s) y.
 
         Parameters
@@ -387,6 +388,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The class label of each sample, or a binary indicator of its labels, which may be sparse
             and is never made dense.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, not negative; None stands for 1. A weight of 0 removes a sample, a whole
+            number up to 10 repeats it; other weights multiply the loss as well. The time of an epoch grows
+            with the weights: they are meant to be about 1 on average.
 
         Returns
         -------
@@ -406,7 +412,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         """
         with attributes_kept_on_failure(self):
             going_on = self.warm_start and hasattr(self, "_network")
-            samples = self._check_samples(X, y, reset=not going_on)
+            samples = self._check_samples(X, y, not going_on, sample_weight)
             decay = self.learning_rate == "linear"
             if going_on:
                 self._train(samples, self.max_iter, decay)
@@ -422,7 +428,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Update the model with a single iteration over the given data.
 
         Parameters
@@ -436,6 +442,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         classes : array-like of shape (n_classes,), default=None
             All classes that y will hold in any call. Required in the first call if y holds class
             labels, not needed for a binary indicator.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, as in `fit`.
 
         Returns
         -------
@@ -453,13 +462,13 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         """
         with attributes_kept_on_failure(self):
             first = not hasattr(self, "_network")
-            samples = self._check_samples(X, y, reset=first, classes=classes, partial=True)
+            samples = self._check_samples(X, y, first, sample_weight, classes, partial=True)
             if first:
                 self._initialise(samples, *self._draw_seeds(1))
             self._train(samples, 1)
         return self
 
-    def _check_samples(self, X, y, reset, classes=None, partial=False):
+    def _check_samples(self, X, y, reset, sample_weight, classes=None, partial=False):
         """Validate X and y, set or compare what is known of the classes, and return the Samples."""
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype=np.float32, order="C", multi_output=True, reset=reset
@@ -467,6 +476,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         multilabel = is_multilabel(y)
         if not multilabel:
             y = column_or_1d(y, warn=True)
+        if sample_weight is not None:
+            X, y, sample_weight = keep_weighted(X, y, sample_weight)
         known = None if reset else self.classes_
         found = check_classes(y, multilabel, classes, known, partial)
         pattern = encode_indicator(y) if multilabel else encode_classes(y, found)
@@ -482,7 +493,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         rows = as_rows(X)
         if reset:
             self._input_scale = choose_scale(rows)
-        return Samples(scale_rows(rows, self._input_scale), pattern, EMPTY_PATTERN)
+        return make_samples(scale_rows(rows, self._input_scale), pattern, sample_weight)
 
     def _draw_seeds(self, n):
         return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n)
@@ -503,10 +514,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         rng = np.random.default_rng(self._seed)
         direct = no_pairs(self.n_features_in_)
         if limit:
-            gain = norm_scale(samples.x, DIRECT_NORM) ** 2
+            gain = norm_scale(samples, DIRECT_NORM) ** 2
             direct = find_pairs(samples, self.n_features_in_, self.n_outputs_, limit, gain)
         self._network = make_network(
-            self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples.x, direct, rng
+            self.n_features_in_, self.n_outputs_, sizes, self.activation, self.solver, samples, direct, rng
         )
         centroids = None
         if self.init == "centroid":
@@ -540,7 +551,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         state = (self._network, self._hasher, self._tables)
         self._network, self._hasher, self._tables = writable(state)
         engine = self._make_engine()
-        n_samples = len(samples.x.indptr) - 1
+        n_passes = len(samples.passes)
         if engine.sampler.n_cooccurrence:
             samples = samples._replace(rows_with=transpose_pattern(samples.x, self.n_features_in_))
         most_labels = int(np.diff(samples.y.indptr).max(initial=0))
@@ -548,12 +559,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             _training.make_scratch(samples.x, engine.network, engine.hasher, engine.sampler, most_labels)
             for _ in range(effective_n_jobs(self.n_jobs))
         ]
-        order, best, n_unimproved = np.arange(n_samples), np.inf, 0
-        progress = Progress(self.verbose, n_samples, max_iter)
+        order, best, n_unimproved = np.arange(n_passes), np.inf, 0
+        progress = Progress(self.verbose, n_passes, max_iter)
         rates = np.linspace(self.learning_rate_init, 0 if decay else self.learning_rate_init, max_iter + 1)
         for epoch_rates in pairwise(rates):
             if self.shuffle:
-                order = np.random.default_rng((self._seed, self.n_iter_)).permutation(n_samples)
+                order = np.random.default_rng((self._seed, self.n_iter_)).permutation(n_passes)
             loss, active_size = self._train_epoch(samples, order, engine, scratches, epoch_rates, progress)
             self.loss_ = loss
             self.loss_curve_ = [*self.loss_curve_, loss]
@@ -564,7 +575,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             best = min(best, loss)
             if n_unimproved >= self.n_iter_no_change:
                 break
-        n_true = len(samples.y.indices) / n_samples
+        n_true = len(samples.y.indices) / (len(samples.y.indptr) - 1)
         if loss > worse_than_guessing(engine.loss, n_true, active_size):
             warnings.warn(
                 f"The mean loss is {loss:.3g}, more than guessing would have: the weights diverge with "
@@ -575,24 +586,26 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             )
 
     def _train_epoch(self, samples, order, engine, scratches, rates, progress):
-        """Pass once over the samples and return the means of their losses and active labels.
+        """Make the passes of an epoch and return the means of the loss of a sample and of its active labels.
 
         rates are the learning rates with which the epoch begins and ends.
         """
         schedule = self._schedule if engine.sampler.n_hashed else None
         total_loss, total_active = 0.0, 0
+        passes_per_weight = len(order) / np.sum(samples.weights, dtype=np.float64)
         rounds = _training.train_rounds(
             samples, order, engine, scratches, rates, schedule, self.t_, self._seed, self.n_iter_
         )
-        for n_samples, loss, n_active in rounds:
+        for n_passes, loss, n_active in rounds:
             if not np.isfinite(loss):
                 raise ValueError(
                     f"The loss became {loss} in epoch {self.n_iter_ + 1}: the weights diverge with "
                     f"learning_rate_init={self.learning_rate_init!r}. Lower it, or scale X, for instance by "
                     "sklearn.preprocessing.normalize."
                 )
+            loss *= passes_per_weight
             total_loss, total_active = total_loss + loss, total_active + n_active
-            progress.add(n_samples, loss, n_active)
+            progress.add(n_passes, loss, n_active)
         self.t_ += len(order)
         self.n_iter_ += 1
         return total_loss / len(order), total_active / len(order)

@@ -45,14 +45,14 @@ def count_products(samples):
 def find_pairs(samples, n_features, n_labels, limit, gain):
     """Pair each feature with the labels that it was seen with, unless these are more than limit.
 
-    Return a Direct whose weights are the sums of the feature over the samples of the label, X' Y.
+    Return a Direct whose weights are the weighted sums of the feature over the samples of the label, X' Y.
     """
     n_samples = len(samples.x.indptr) - 1
     x = sp.csr_array((samples.x.data, samples.x.indices, samples.x.indptr), shape=(n_samples, n_features))
-    entries = np.ones(len(samples.y.indices), dtype=np.float32)
+    n_labels_of = np.diff(samples.y.indptr)
+    entries = np.repeat(samples.weights, n_labels_of)
     y = sp.csr_array((entries, samples.y.indices, samples.y.indptr), shape=(n_samples, n_labels))
     by_feature = x.T.tocsr()
-    n_labels_of = np.diff(samples.y.indptr)
     work = np.cumsum((by_feature != 0) @ n_labels_of.astype(np.float64))
     counts, labels, sums = [], [], []
     start = 0

@@ -213,20 +213,22 @@ def network_bytes(n_features, n_labels, hidden_layer_sizes, solver, n_pairs=0):
     return 4 * n_weights * (3 if solver == "adam" else 1) + 8 * n_pairs
 
 
-def norm_scale(x, norm):
-    """Return the factor that gives the samples x, Rows, a root mean square norm of norm."""
-    mean_square_norm = np.dot(x.data, x.data) / (len(x.indptr) - 1)
+def norm_scale(samples, norm):
+    """Return the factor that gives x of the Samples, by their weights, a root mean square norm of norm."""
+    x, weights = samples.x, samples.weights
+    squares = np.dot(np.repeat(weights, np.diff(x.indptr)) * x.data, x.data)
+    mean_square_norm = squares / np.sum(weights, dtype=np.float64)
     return norm / np.sqrt(mean_square_norm) if mean_square_norm > 0 else norm
 
 
-def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, x, direct, rng):
+def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, samples, direct, rng):
     """Allocate a network with random hidden layers and an output layer of zeros.
 
-    The hidden weights are Gaussian, scaled so that the hidden vectors of the samples x, Rows, have a
-    root mean square norm of about HIDDEN_NORM, or HIDDEN_NORM_BESIDE_DIRECT. direct is a Direct, rng a
+    The hidden weights are Gaussian, scaled so that the hidden vectors of the Samples have a root
+    mean square norm of about HIDDEN_NORM, or HIDDEN_NORM_BESIDE_DIRECT. direct is a Direct, rng a
     numpy Generator.
     """
-    norm = norm_scale(x, HIDDEN_NORM_BESIDE_DIRECT if len(direct.labels) else HIDDEN_NORM)
+    norm = norm_scale(samples, HIDDEN_NORM_BESIDE_DIRECT if len(direct.labels) else HIDDEN_NORM)
     gain = np.sqrt(2.0) if activation == "relu" else 1.0  # relu takes half of the squared norm away
     hidden, n_in = [], n_features
     # one layer without units stands for none: the type of a network tells no depth of 0
@@ -340,9 +342,9 @@ def hidden_vectors(x, start, stop, network, activation, n_jobs):
 
 
 def sum_hidden_vectors(samples, network, activation, n_jobs):
-    """Sum the hidden vectors of each label's samples, Y' H: float32 (n_labels, n_units)."""
+    """Sum the hidden vectors of each label's samples by weight, Y' H: float32 (n_labels, n_units)."""
     x, y = samples.x, samples.y
     n_samples, n_labels = len(x.indptr) - 1, len(network.output.weights.values)
     h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
-    entries = np.ones(len(y.indices), dtype=np.float32)
+    entries = np.repeat(samples.weights, np.diff(y.indptr))
     return sp.csr_array((entries, y.indices, y.indptr), shape=(n_samples, n_labels)).T @ h

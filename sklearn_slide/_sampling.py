@@ -37,6 +37,30 @@ class Samples(NamedTuple):
     rows_with: (
         Pattern  # (n_features, n_samples), the samples that have a feature; empty if nothing asks for it
     )
+    weights: np.ndarray  # float32 (n_samples,)
+    passes: np.ndarray  # int32 (n_passes,), the sample of each pass of an epoch
+
+
+# An epoch passes over a sample at most so many times; a pass over one of more weight counts for more.
+MAX_PASSES = 10
+
+
+def make_samples(x, y, weights=None):
+    """Put Rows, a Pattern of true labels and weights, float32 (n_samples,) or None for 1, together.
+
+    An epoch passes over a sample of weight w ceil(w) times, at most MAX_PASSES times.
+    """
+    numbers = np.arange(len(x.indptr) - 1, dtype=np.int32)
+    if weights is None:
+        return Samples(x, y, EMPTY_PATTERN, np.ones(len(numbers), dtype=np.float32), numbers)
+    n_passes = np.minimum(np.ceil(weights), MAX_PASSES).astype(np.int32)
+    return Samples(x, y, EMPTY_PATTERN, weights, np.repeat(numbers, n_passes))
+
+
+@njit
+def pass_weight(weight):
+    """Return what one pass over a sample of the given weight, float32 above 0, counts for."""
+    return weight / min(np.ceil(weight), np.float32(MAX_PASSES))
 
 
 class Sampler(NamedTuple):

@@ -19,7 +19,14 @@ from sklearn_slide._network import (
 from sklearn_slide._numba import njit, start_stream
 from sklearn_slide._optimizers import Solver
 from sklearn_slide._parallel import run_over_range, run_parts, split_range
-from sklearn_slide._sampling import ActiveSet, Sampler, add_negatives, add_true, make_active_set
+from sklearn_slide._sampling import (
+    ActiveSet,
+    Sampler,
+    add_negatives,
+    add_true,
+    make_active_set,
+    pass_weight,
+)
 from sklearn_slide._tables import Tables, build_tables
 
 
@@ -72,7 +79,7 @@ def make_scratch(x, network, hasher, sampler, max_true):
 
 @njit
 def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch):
-    """Learn from the samples order[start:stop], int64, one after the other, in place.
+    """Learn in the passes order[start:stop], int64, one after the other, in place.
 
     rates float64 are the learning rates at the first of the order and after the last. Return the
     sums of their losses over the active labels and of the numbers of these. A loss that is not finite ends
@@ -85,10 +92,10 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
     has_direct = network.direct.labels.shape[0] > 0
     total_loss, total_active, n_matches = 0.0, 0, 0
     for s in range(start, stop):
-        i = order[s]
+        i = samples.passes[order[s]]
         rate = rates[0] + (rates[1] - rates[0]) * s / order.shape[0]
         solver = Solver(engine.solver, np.float32(rate))
-        start_stream(active.stream, seed, epoch, i)
+        start_stream(active.stream, seed, epoch, order[s])
         forward(x, i, network, engine.activation, hidden)
         if engine.sampler.n_hashed > 0:
             n_units = network.output.weights.values.shape[1]
@@ -100,6 +107,10 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
         if has_direct:
             n_matches = match_direct(x, i, network.direct, active.labels, n_active, scratch.matches, logits)
         loss = compute_residuals(logits, n_active, n_true, engine.loss, residuals)
+        weight = pass_weight(samples.weights[i])
+        if weight != 1.0:
+            loss *= weight
+            residuals[:n_active] *= weight
 
         total_loss += loss
         total_active += n_active
@@ -132,11 +143,11 @@ def rebuild_tables(network, hasher, tables, n_jobs):
 
 
 def train_rounds(samples, order, engine, scratches, rates, schedule, n_seen, seed, epoch):
-    """Learn from the samples in the given order, one thread for each scratch, rebuilding tables when due.
+    """Pass over the samples in the given order, one thread for each scratch, rebuilding tables when due.
 
-    order int64 (n_samples,), rates the learning rates at the first and after the last sample, schedule
-    RehashSchedule, or None without tables, n_seen the samples learned from before. Threads meet after each
-    round of a few tenths of a second; then (samples done, sum of their losses, sum of their active labels)
+    order int64 (n_passes,), rates the learning rates at the first and after the last pass, schedule
+    RehashSchedule, or None without tables, n_seen the passes made before. Threads meet after each
+    round of a few tenths of a second; then (passes done, sum of their losses, sum of their active labels)
     of the round is yielded, and an interrupt can arrive.
     """
     n_jobs = len(scratches)

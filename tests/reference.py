@@ -185,12 +185,14 @@ class LazyAdam:
 SOLVERS = {"adagrad": RowAdagrad, "adam": LazyAdam}
 
 
-def train(X, Y, order, coefs, intercepts, direct, *, activation, loss, solver, rates, starts, gain):
+def train(
+    X, Y, order, coefs, intercepts, direct, *, activation, loss, solver, rates, starts, gain, weights=None
+):
     """Train on every label, a sample at a time, in place; X and Y dense, starts the layers' accumulators.
 
     A row belongs to a feature, to a hidden unit that feeds others, or, in the output layer, to a label.
     direct (n_features, n_labels) are the direct weights, 0 where there is none; rates has a learning rate for
-    each sample of the order. Return the mean loss.
+    each sample of the order; weights (n_samples,) multiply the samples' losses. Return the mean loss.
     """
     paired = direct != 0
     last = len(coefs) - 1
@@ -208,15 +210,16 @@ def train(X, Y, order, coefs, intercepts, direct, *, activation, loss, solver, r
         value, coef_grads, intercept_grads = gradients(
             X[i], Y[i], coefs, intercepts, activation, loss, negligible=1e-3, direct=X[i] @ direct
         )
-        total += value
+        weight = 1 if weights is None else weights[i]
+        total += weight * value
         for layer in range(last + 1):
-            g, b = coef_grads[layer], intercept_grads[layer]
+            g, b = weight * coef_grads[layer], weight * intercept_grads[layer]
             solvers[layer][0].rate = solvers[layer][1].rate = rate
             solvers[layer][0].step(views[layer][0], g.T if layer == last else g)
             solvers[layer][1].step(views[layer][1], b[:, np.newaxis] if layer == last else b[np.newaxis])
         # the label's accumulator in the output layer serves its direct weights as well
         sums = solvers[last][0].sums if solver == "adagrad" else np.ones(Y.shape[1])
-        direct -= paired * gain * rate * np.outer(X[i], intercept_grads[last] / np.sqrt(sums))
+        direct -= paired * gain * rate * np.outer(X[i], weight * intercept_grads[last] / np.sqrt(sums))
     return total / len(order)
 
 

@@ -15,7 +15,7 @@ from sklearn_slide._direct import (
     match_direct,
     no_pairs,
 )
-from sklearn_slide._sampling import EMPTY_PATTERN, Pattern, Samples
+from sklearn_slide._sampling import Pattern, make_samples
 from sklearn_slide._validation import as_rows
 
 N_FEATURES, N_LABELS = 25, 18
@@ -33,7 +33,7 @@ def arrays():
 @pytest.fixture(scope="module")
 def samples(arrays):
     X, Y = arrays
-    return Samples(as_rows(X), Pattern(Y.indptr.astype(np.int64), Y.indices.astype(np.int32)), EMPTY_PATTERN)
+    return make_samples(as_rows(X), Pattern(Y.indptr.astype(np.int64), Y.indices.astype(np.int32)))
 
 
 def as_dense(direct):

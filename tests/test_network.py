@@ -26,7 +26,7 @@ from sklearn_slide._network import (
     sum_hidden_vectors,
 )
 from sklearn_slide._optimizers import ADAGRAD, Solver
-from sklearn_slide._sampling import EMPTY_PATTERN, Pattern, Samples
+from sklearn_slide._sampling import Pattern, make_samples
 from sklearn_slide._validation import as_rows
 
 N_FEATURES, N_LABELS = 30, 12
@@ -38,16 +38,16 @@ def samples():
         40, N_FEATURES, density=0.2, format="csr", dtype=np.float32, random_state=np.random.default_rng(0)
     )
     Y = sp.random(40, N_LABELS, density=0.15, format="csr", random_state=np.random.default_rng(1))
-    return Samples(as_rows(X), Pattern(Y.indptr.astype(np.int64), Y.indices.astype(np.int32)), EMPTY_PATTERN)
+    return make_samples(as_rows(X), Pattern(Y.indptr.astype(np.int64), Y.indices.astype(np.int32)))
 
 
 def build(samples, sizes, activation="identity", init="random", loss=SIGMOID, limit=0):
     rng = np.random.default_rng(2)
     direct = no_pairs(N_FEATURES)
     if limit:
-        gain = norm_scale(samples.x, DIRECT_NORM) ** 2
+        gain = norm_scale(samples, DIRECT_NORM) ** 2
         direct = find_pairs(samples, N_FEATURES, N_LABELS, limit, gain)
-    network = make_network(N_FEATURES, N_LABELS, sizes, activation, "adagrad", samples.x, direct, rng)
+    network = make_network(N_FEATURES, N_LABELS, sizes, activation, "adagrad", samples, direct, rng)
     centroids = None
     if init == "centroid":
         centroids = sum_hidden_vectors(samples, network, ACTIVATIONS[activation], 1)
@@ -163,7 +163,7 @@ def test_labels_without_samples_get_weights_too(samples):
 def test_network_bytes(samples, solver, copies):
     direct = find_pairs(samples, N_FEATURES, N_LABELS, N_LABELS, 1.0)
     rng = np.random.default_rng(0)
-    network = make_network(N_FEATURES, N_LABELS, [8, 4], "relu", solver, samples.x, direct, rng)
+    network = make_network(N_FEATURES, N_LABELS, [8, 4], "relu", solver, samples, direct, rng)
     arrays = [
         array.nbytes
         for layer in (*network.hidden, network.output)

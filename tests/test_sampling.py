@@ -13,11 +13,11 @@ from sklearn_slide._sampling import (
     SHARES,
     Pattern,
     Rows,
-    Samples,
     add_negatives,
     add_true,
     make_active_set,
     make_sampler,
+    make_samples,
 )
 from sklearn_slide._tables import NO_TABLES, allocate_tables, build_tables
 from sklearn_slide._validation import transpose_pattern
@@ -34,7 +34,7 @@ def samples():
     labels[28] = np.zeros(0, int)
     x = Rows(pointers(features), np.concatenate(features).astype(np.int32), np.ones(87, dtype=np.float32))
     y = Pattern(pointers(labels), np.concatenate(labels).astype(np.int32))
-    return Samples(x, y, transpose_pattern(x, 10))
+    return make_samples(x, y)._replace(rows_with=transpose_pattern(x, 10))
 
 
 def pointers(lists):
