@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from sklearn_slide import _inference, _training
 from sklearn_slide._direct import count_products, find_pairs, no_pairs
+from sklearn_slide._growth import grow_output
 from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
 from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, worse_than_guessing
 from sklearn_slide._network import (
@@ -429,7 +430,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Update the model with a single iteration over the given data.
+        """Update the model with a single iteration over the given data, which may have new labels.
+
+        A binary indicator with more columns than before, or `classes` with more classes, adds labels. They
+        start from the given data, as all labels do in the first call; what was learned is kept.
 
         Parameters
         ----------
@@ -440,8 +444,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             The target values, as in `fit`.
 
         classes : array-like of shape (n_classes,), default=None
-            All classes that y will hold in any call. Required in the first call if y holds class
-            labels, not needed for a binary indicator.
+            All classes that y will hold. Required in the first call if y holds class labels, not needed for a
+            binary indicator. A later call may give more classes than were known.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, as in `fit`.
@@ -461,10 +465,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         After an interrupt the weights are as far as they were trained, the other attributes as before.
         """
         with attributes_kept_on_failure(self):
-            first = not hasattr(self, "_network")
+            first, known = not hasattr(self, "_network"), getattr(self, "classes_", None)
             samples = self._check_samples(X, y, first, sample_weight, classes, partial=True)
             if first:
                 self._initialise(samples, *self._draw_seeds(1))
+            elif len(known) < self.n_outputs_:
+                self._grow(samples, known)
             self._train(samples, 1)
         return self
 
@@ -481,8 +487,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         known = None if reset else self.classes_
         found = check_classes(y, multilabel, classes, known, partial)
         pattern = encode_indicator(y) if multilabel else encode_classes(y, found)
+        self.classes_, self.n_outputs_ = found, len(found)
         if reset:
-            self.classes_, self.n_outputs_ = found, len(found)
             self._multilabel, self._sparse_y, self._y_dtype = multilabel, hasattr(y, "tocsr"), y.dtype
         elif multilabel != self._multilabel:
             kinds = {True: "a multi-label indicator", False: "class labels"}
@@ -530,6 +536,31 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.t_, self.n_iter_ = 0, 0
         self.loss_curve_, self.active_size_curve_ = [], []
         self.best_loss_ = np.inf
+
+    def _grow(self, samples, known):
+        """Add rows for the labels that are not among the known ones, and draw hash functions anew."""
+        sizes = [layer.weights.values.shape[1] for layer in self._network.hidden[: self._network.n_hidden]]
+        limit = self.direct_limit if self._network.direct.gain else 0
+        n_pairs = len(self._network.direct.labels) + min(count_products(samples), limit * self.n_features_in_)
+        require_memory(
+            network_bytes(self.n_features_in_, self.n_outputs_, sizes, self._solver, n_pairs),
+            f"A network of {self.n_features_in_} features, {sizes} hidden units and {self.n_outputs_} labels",
+            "Add fewer labels.",
+        )
+        self._network = grow_output(
+            self._network,
+            samples,
+            np.searchsorted(self.classes_, known).astype(np.int32),
+            self.n_outputs_,
+            limit,
+            self.init,
+            ACTIVATIONS[self.activation],
+            self._solver,
+            LOSSES[self._loss],
+            self.n_jobs,
+            np.random.default_rng((self._seed, len(known))),
+        )
+        self._make_hash_functions()
 
     def _make_hash_functions(self):
         """Draw hash functions for the hidden vectors; the tables come when a sample asks for them."""

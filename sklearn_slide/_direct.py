@@ -72,6 +72,29 @@ def find_pairs(samples, n_features, n_labels, limit, gain):
     return Direct(indptr, np.concatenate(labels), np.concatenate(sums), np.float32(gain))
 
 
+def add_new_labels(direct, places, fresh, n_labels):
+    """Return the pairs of direct, whose label y is now places[y], and those of fresh with a new label.
+
+    places int32 (number of old labels,), ascending positions among the n_labels labels of fresh.
+    """
+    is_new = np.ones(n_labels, dtype=bool)
+    is_new[places] = False
+    added = is_new[fresh.labels]
+    numbers = np.arange(len(direct.indptr) - 1)
+    features = np.concatenate(
+        [np.repeat(numbers, np.diff(direct.indptr)), np.repeat(numbers, np.diff(fresh.indptr))[added]]
+    )
+    labels = np.concatenate([places[direct.labels], fresh.labels[added]])
+    order = np.lexsort((labels, features))
+    counts = np.bincount(features, minlength=len(numbers))
+    return Direct(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        labels[order],
+        np.concatenate([direct.weights, fresh.weights[added]])[order],
+        direct.gain,
+    )
+
+
 @njit
 def first_at_least(labels, start, stop, y):
     """Return the first position in labels[start:stop], int32 ascending, that holds y or more, else stop."""

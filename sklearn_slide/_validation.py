@@ -81,7 +81,7 @@ def encode_classes(y, classes):
     if len(unknown):
         raise ValueError(
             f"y holds {unknown.tolist()[0]!r}, which is not among the classes {_shorten(classes)}. "
-            "Pass all classes in the first call to partial_fit, or fit a new classifier."
+            "Pass classes, the known ones and the new ones, to partial_fit, or fit a new classifier."
         )
     positions = np.searchsorted(classes, y)
     return Pattern(np.arange(len(y) + 1, dtype=np.int64), positions.astype(np.int32))
@@ -90,19 +90,22 @@ def encode_classes(y, classes):
 def check_classes(y, multilabel, classes, known, partial):
     """Return the classes that y may hold: the known ones, or those that the first call gives.
 
-    y is validated; classes is partial_fit's argument, known the fitted classes_ or None.
+    y is validated; classes is partial_fit's argument, known the fitted classes_ or None. With partial,
+    classes or the columns of y may be more than the known ones.
     """
     if not multilabel:
         check_classification_targets(y)
     if classes is not None:
         classes = np.unique(classes)
     if known is not None:
-        if classes is not None and not np.array_equal(classes, known):
+        if classes is not None and not np.isin(known, classes).all():
             raise ValueError(
-                f"classes={_shorten(classes)} is not the same as on the last call to partial_fit or fit: "
-                f"{_shorten(known)}. Leave it out, or fit a new classifier."
+                f"classes={_shorten(classes)} is not the same as on the last call to partial_fit or fit, nor "
+                f"all of them and more: {_shorten(known)}. Leave it out, or fit a new classifier."
             )
-        found = known
+        found = known if classes is None else classes
+        if partial and multilabel and classes is None and y.shape[1] > len(known):
+            found = np.arange(y.shape[1])
     elif classes is not None:
         found = classes
     elif multilabel:
@@ -114,7 +117,8 @@ def check_classes(y, multilabel, classes, known, partial):
     if multilabel and y.shape[1] != len(found):
         raise ValueError(
             f"y has {y.shape[1]} columns, one for each label, but the classifier has {len(found)} labels. "
-            "Give y the same number of columns as before, or fit a new classifier."
+            "Give y the same number of columns as before, or more of them to partial_fit, or fit a new "
+            "classifier."
         )
     return found
 

@@ -97,6 +97,18 @@ def test_wrong_number_of_features(data):
     ("call", "message"),
     [
         (
+            lambda model, X, Y: model.fit(X, sp.hstack([Y, Y])),
+            "y has 50 columns.*the classifier has 25 labels",
+        ),
+        (
+            lambda model, X, Y: model.partial_fit(bad(X, np.nan), sp.hstack([Y, Y])),
+            "NaN",
+        ),
+        (
+            lambda model, X, Y: model.partial_fit(X, bad(sp.hstack([Y, Y], format="csr"), 2)),
+            "binary indicator",
+        ),
+        (
             lambda model, X, Y: model.partial_fit(X, Y[:, :24]),
             "y has 24 columns.*the classifier has 25 labels",
         ),
@@ -116,7 +128,7 @@ def test_wrong_number_of_features(data):
 )
 def test_a_failed_call_changes_nothing(data, call, message):
     X, Y = data
-    model = make().fit(X, Y)
+    model = make(warm_start=True).fit(X, Y)
     before = pickle.dumps(model)
     with pytest.raises(ValueError, match=message):
         call(model, X, Y)

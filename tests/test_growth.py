@@ -1,0 +1,175 @@
+"""Labels that come later: what is kept, where the new ones start, and that they are learned."""
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
+from test_classifier import make
+
+from sklearn_slide import SlideClassifier, _validation
+from sklearn_slide._direct import Direct, add_new_labels
+from sklearn_slide._network import OUTPUT_ACCUMULATOR, SIGMOID_BIAS
+
+N_OLD, N_NEW = 15, 25  # of the 25 labels of the fixture `data`
+STANDSTILL = {"learning_rate_init": 1e-30}
+
+NETWORKS = [
+    {},
+    {"solver": "adam"},
+    {"direct_limit": 0},
+    {"loss": "softmax"},
+    {"hidden_layer_sizes": (8, 6), "activation": "relu"},
+    {"hidden_layer_sizes": ()},
+    {"init": "random"},
+    {"n_estimators": 2},
+]
+
+
+def weights_of(model):
+    """Return arrays with a row for each label, the state of the solver among them."""
+    layer = model._network.output
+    parts = [*layer.weights, *layer.biases, model.direct_coef_.T.tocsr()]
+    return [part for part in parts if part.shape[0]]
+
+
+@pytest.mark.parametrize("params", NETWORKS)
+def test_growing_keeps_what_was_learned_to_the_bit(data, params):
+    X, Y = data
+    model = make(**params).fit(X, Y[:, :N_OLD])
+    old = [part.copy() for part in weights_of(model)]
+    hidden = [coef.copy() for coef in model.coefs_[:-1]]
+    model.classes_, model.n_outputs_ = np.arange(N_NEW), N_NEW
+    samples = model._check_samples(X, Y, False, None, partial=True)
+    model._grow(samples, np.arange(N_OLD))
+    new = weights_of(model)
+    assert len(old) == len(new)
+    for before, after in zip(old, new, strict=True):
+        assert after.shape[0] == N_NEW
+        if sp.issparse(before):
+            assert_array_equal(after[:N_OLD].toarray(), before.toarray())
+            assert after[:N_OLD].nnz == before.nnz
+        else:
+            assert_array_equal(after[:N_OLD], before)
+    for before, after in zip(hidden, model.coefs_[:-1], strict=True):
+        assert_array_equal(after, before)
+    assert model.predict_top_k(X, N_NEW)[0].shape == (120, N_NEW)
+
+
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit):
+    X, Y = data
+    model = make(direct_limit=limit).fit(X, Y[:, :N_OLD])
+    gain = model._network.direct.gain
+    model.set_params(**STANDSTILL).partial_fit(X[60:], Y[60:])
+    H = X[60:].toarray() @ model.coefs_[0] + model.intercepts_[0]
+    inputs = np.hstack([H, np.sqrt(gain) * X[60:].toarray()])
+    expected = reference.centroid_weights(inputs, Y[60:].toarray())[N_OLD:]
+    present = expected.any(axis=1)
+    assert present.sum() > 5
+    assert_allclose(model.coefs_[1].T[N_OLD:][present], expected[present, :12], rtol=1e-3, atol=1e-5)
+    direct = model.direct_coef_.toarray().T[N_OLD:]
+    assert_allclose(direct, np.sqrt(gain) * expected[:, 12:], rtol=1e-3, atol=1e-5)
+    assert direct.any() == (limit > 0)
+    assert_array_equal(model.intercepts_[1][N_OLD:], SIGMOID_BIAS)
+    assert (model._network.output.weights.steps[N_OLD:] >= OUTPUT_ACCUMULATOR).all()
+
+
+def test_add_new_labels_merges_the_lists_of_features():
+    rng = np.random.default_rng(0)
+    places = np.array([0, 2, 3, 6], dtype=np.int32)  # the new labels are 1, 4 and 5
+    old, fresh = (
+        sp.random_array((9, n), density=0.5, format="csr", rng=rng, dtype=np.float32) for n in (4, 7)
+    )
+    old.data[0] = 0  # a pair with a weight of 0 stays a pair
+    pairs = [Direct(a.indptr.astype(np.int64), a.indices.astype(np.int32), a.data, 2.0) for a in (old, fresh)]
+    merged = add_new_labels(pairs[0], places, pairs[1], 7)
+    expected = fresh.toarray()
+    expected[:, places] = old.toarray()
+    got = sp.csr_array((merged.weights, merged.labels, merged.indptr), shape=(9, 7))
+    assert_array_equal(got.toarray(), expected)
+    assert got.nnz == np.count_nonzero(expected) + 1
+    assert got.has_sorted_indices
+    assert (merged.labels.dtype, merged.weights.dtype, merged.indptr.dtype) == (
+        np.int32,
+        np.float32,
+        np.int64,
+    )
+
+
+@pytest.mark.parametrize("params", [*NETWORKS[:5], {"sampling": "full"}, {"n_jobs": 2}])
+def test_new_labels_are_learned_and_old_ones_are_remembered(params):
+    rng = np.random.default_rng(0)
+    label = rng.integers(60, size=3000)
+    X = sp.csr_array((np.ones(3000), (np.arange(3000), label)), shape=(3000, 60), dtype=np.float32)
+    Y = sp.csr_array((np.ones(3000), (np.arange(3000), label)), shape=(3000, 60))
+    rate = {"learning_rate_init": 0.005 if params.get("solver") == "adam" else 0.1}
+    model = make(hidden_layer_sizes=(64,), n_active=30).set_params(**rate | params)
+    first = label < 40
+    model.fit(X[first], Y[first][:, :40])
+    top = model.predict_top_k(X[first], 1)[0][:, 0]
+    before = np.mean(top == label[first])
+    assert before > 0.8
+    for _ in range(8):
+        model.partial_fit(X[~first], Y[~first])
+    assert model.n_outputs_ == 60
+    assert_array_equal(model.classes_, np.arange(60))
+    assert np.mean(model.predict_top_k(X[~first], 1)[0][:, 0] == label[~first]) > 0.9
+    assert np.mean(model.predict_top_k(X[first], 1)[0][:, 0] == label[first]) > before - 0.2
+
+
+def test_growth_across_the_sizes_at_which_tables_begin():
+    rng = np.random.default_rng(0)
+    X = sp.random_array((400, 300), density=0.05, format="csr", dtype=np.float32, rng=rng)
+    Y = sp.random_array((400, 3000), density=0.002, format="csr", rng=rng).astype(bool)
+    model = SlideClassifier((16,), max_iter=1, random_state=0, retrieval="lsh").fit(X, Y[:, :20])
+    assert model.active_size_curve_ == [20]
+    short = model._hasher.hash_length
+    model.predict_top_k(X, 5)
+    model.partial_fit(X, Y)
+    assert model.active_size_curve_[-1] < 500
+    assert model._hasher.hash_length > short
+    assert model._tables.ids.shape[1] == 3000
+    labels, _ = model.predict_top_k(X, 5)
+    assert labels.max() > 20
+    assert model.predict(X).shape == Y.shape
+
+
+@pytest.mark.parametrize("names", [["b", "d", "a"], ["b", "d", "z"], [2, 5, 3]])
+def test_new_classes_when_asked_for(names):
+    X, y = load_iris(return_X_y=True)
+    names = np.array(names)
+    y, new = names[y], names[2]
+    first = y != new
+    model = SlideClassifier((16,), random_state=0, max_iter=20).fit(X[first], y[first])
+    old = {name: model.coefs_[-1][:, position] for position, name in enumerate(model.classes_)}
+    with pytest.raises(ValueError, match="which is not among the classes"):
+        model.partial_fit(X, y)
+    model.set_params(**STANDSTILL).partial_fit(X, y, classes=names)
+    assert_array_equal(model.classes_, np.sort(names))
+    for position, name in enumerate(model.classes_):
+        if name != new:
+            assert_array_equal(model.coefs_[-1][:, position], old[name])
+    model.set_params(learning_rate_init=0.1)
+    for _ in range(30):
+        model.partial_fit(X, y)
+    assert model.score(X, y) > 0.85
+
+
+def test_classes_that_lack_known_ones_are_refused():
+    X, y = load_iris(return_X_y=True)
+    model = SlideClassifier((8,)).partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"not the same.*nor all of them and more"):
+        model.partial_fit(X, y, classes=[0, 1, 3])
+    assert_array_equal(model.classes_, [0, 1, 2])
+
+
+def test_growth_that_would_not_fit_in_memory(data, monkeypatch):
+    X, Y = data
+    model = make().fit(X, Y[:, :N_OLD])
+    monkeypatch.setattr(_validation, "physical_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"25 labels.*Add fewer labels"):
+        model.partial_fit(X, Y)
+    assert model.n_outputs_ == N_OLD
+    assert model.predict_top_k(X, N_OLD)[0].shape == (120, N_OLD)
