@@ -80,7 +80,7 @@ def test_add_new_labels_merges_the_lists_of_features():
     rng = np.random.default_rng(0)
     places = np.array([0, 2, 3, 6], dtype=np.int32)  # the new labels are 1, 4 and 5
     old, fresh = (
-        sp.random_array((9, n), density=0.5, format="csr", rng=rng, dtype=np.float32) for n in (4, 7)
+        sp.random(9, n, density=0.5, format="csr", random_state=rng, dtype=np.float32) for n in (4, 7)
     )
     old.data[0] = 0  # a pair with a weight of 0 stays a pair
     pairs = [Direct(a.indptr.astype(np.int64), a.indices.astype(np.int32), a.data, 2.0) for a in (old, fresh)]
@@ -121,8 +121,8 @@ def test_new_labels_are_learned_and_old_ones_are_remembered(params):
 
 def test_growth_across_the_sizes_at_which_tables_begin():
     rng = np.random.default_rng(0)
-    X = sp.random_array((400, 300), density=0.05, format="csr", dtype=np.float32, rng=rng)
-    Y = sp.random_array((400, 3000), density=0.002, format="csr", rng=rng).astype(bool)
+    X = sp.random(400, 300, density=0.05, format="csr", dtype=np.float32, random_state=rng)
+    Y = sp.random(400, 3000, density=0.002, format="csr", random_state=rng).astype(bool)
     model = SlideClassifier((16,), max_iter=1, random_state=0, retrieval="lsh").fit(X, Y[:, :20])
     assert model.active_size_curve_ == [20]
     short = model._hasher.hash_length

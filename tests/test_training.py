@@ -138,7 +138,7 @@ def test_several_networks_score_by_their_mean(data, activation, solver):
     assert_allclose(model.decision_function(X[:50]), np.mean(singles, axis=0), rtol=1e-4, atol=1e-4)
     # the joined network can be trained further, and searched by its hash tables
     loss = model.loss_
-    assert model.partial_fit(X, Y).loss_ < loss
+    assert model.set_params(learning_rate_init=0.001).partial_fit(X, Y).loss_ < loss
     model.set_params(retrieval="lsh").predict_top_k(X[:5], 3)
 
 

@@ -88,8 +88,8 @@ def test_repetition_of_classes(weights):
 @pytest.mark.parametrize("loss", ["sigmoid", "softmax"])
 def test_weights_multiply_the_loss_of_the_reference(solver, loss):
     rng = np.random.default_rng(0)
-    X = sp.random_array((40, 30), density=0.2, format="csr", dtype=np.float32, rng=rng)
-    Y = sp.random_array((40, 12), density=0.15, format="csr", rng=rng).astype(bool)
+    X = sp.random(40, 30, density=0.2, format="csr", dtype=np.float32, random_state=rng)
+    Y = sp.random(40, 12, density=0.15, format="csr", random_state=rng).astype(bool)
     weights = rng.uniform(0.05, 30, size=40)
     settings = {"loss": loss, "solver": solver, "sampling": "full", "shuffle": False, "random_state": 3}
     settings |= {"max_iter": 1, "learning_rate": "constant"}
