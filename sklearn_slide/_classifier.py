@@ -1,6 +1,7 @@
 """The estimator: parameters, validation, epochs and predictions."""
 
 import warnings
+from copy import deepcopy
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -15,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from sklearn_slide import _inference, _training
 from sklearn_slide._direct import count_products, find_pairs, no_pairs
+from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._growth import grow_output
 from sklearn_slide._hashing import FAMILIES, auto_hash_length, make_hasher
 from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, worse_than_guessing
@@ -154,10 +156,25 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     tol : float, default=1e-4
         Tolerance for the optimization. When the loss is not improving by at least `tol` for
-        `n_iter_no_change` consecutive epochs, training stops.
+        `n_iter_no_change` consecutive epochs, training stops; with `early_stopping`, when the score is not.
 
     n_iter_no_change : int, default=2
         Maximum number of epochs to not meet `tol` improvement.
+
+    early_stopping : bool, default=False
+        Whether `fit` uses early stopping to terminate training when the validation score is not improving. It
+        then sets aside a part of the training data as validation, unless `X_val` and `y_val` are given, and
+        keeps the weights of the epoch with the best score. The learning rate still falls over `max_iter`
+        epochs.
+
+    validation_fraction : float, default=0.1
+        The proportion of training data to set aside at random as validation set for early stopping. Only
+        used if `early_stopping` is True, and `X_val` is not given to `fit`.
+
+    scoring : str or callable, default='precision_at_1'
+        What the validation score is: 'precision_at_1', 'recall_at_5' and the like, with any number, of
+        precision, recall, ndcg and coverage; the name of a scorer of scikit-learn; or a callable
+        ``scorer(estimator, X, y)``. Only used if `early_stopping` is True.
 
     shuffle : bool, default=True
         Whether to shuffle samples in each epoch.
@@ -195,6 +212,13 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     loss_curve_ : list of float
         The ith element is `loss_` of the ith epoch.
+
+    validation_scores_ : list of float or None
+        The score on the validation samples after each epoch, of the last network. None without
+        `early_stopping`.
+
+    best_validation_score_ : float or None
+        The score of the epoch whose weights are kept. None without `early_stopping`.
 
     active_size_curve_ : list of float
         The mean number of labels scored for a sample, for each epoch.
@@ -269,6 +293,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "scoring": [str, callable],
         "shuffle": ["boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
@@ -303,6 +330,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         max_iter=3,
         tol=1e-4,
         n_iter_no_change=2,
+        early_stopping=False,
+        validation_fraction=0.1,
+        scoring="precision_at_1",
         shuffle=True,
         warm_start=False,
         random_state=None,
@@ -333,6 +363,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.scoring = scoring
         self.shuffle = shuffle
         self.warm_start = warm_start
         self.random_state = random_state
@@ -378,7 +411,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return [layer.biases.values[0] for layer in hidden] + [self._network.output.biases.values[:, 0]]
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
         """Fit the model to data matrix X and target(s) y.
 
         Parameters
@@ -394,6 +427,14 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             Weights of the samples, not negative; None stands for 1. A weight of 0 removes a sample, a whole
             number up to 10 repeats it; other weights multiply the loss as well. The time of an epoch grows
             with the weights: they are meant to be about 1 on average.
+
+        X_val : ndarray or sparse matrix of shape (n_validation, n_features), default=None
+            Samples for `early_stopping`, in place of a part of X. In a Pipeline,
+            ``Pipeline(..., transform_input=["X_val"])`` transforms them as X.
+
+        y_val : array-like of shape (n_validation,) or {array-like, sparse matrix} of shape \
+                (n_validation, n_labels), default=None
+            Their targets, as y.
 
         Returns
         -------
@@ -413,15 +454,17 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         """
         with attributes_kept_on_failure(self):
             going_on = self.warm_start and hasattr(self, "_network")
-            samples = self._check_samples(X, y, not going_on, sample_weight)
+            data = self._check_data(X, y, not going_on, sample_weight)
+            seeds = [] if going_on else self._draw_seeds(self.n_estimators)
+            data, validation = self._set_aside(data, X_val, y_val)
+            samples = self._encode(*data)
             decay = self.learning_rate == "linear"
             if going_on:
-                self._train(samples, self.max_iter, decay)
-                return self
+                self._train(samples, self.max_iter, decay, validation)
             networks = []
-            for seed in self._draw_seeds(self.n_estimators):
+            for seed in seeds:
                 self._initialise(samples, seed)
-                self._train(samples, self.max_iter, decay)
+                self._train(samples, self.max_iter, decay, validation)
                 networks.append(self._network)
             if len(networks) > 1:
                 self._network = join_networks(networks)
@@ -466,7 +509,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         """
         with attributes_kept_on_failure(self):
             first, known = not hasattr(self, "_network"), getattr(self, "classes_", None)
-            samples = self._check_samples(X, y, first, sample_weight, classes, partial=True)
+            samples = self._encode(*self._check_data(X, y, first, sample_weight, classes, partial=True))
             if first:
                 self._initialise(samples, *self._draw_seeds(1))
             elif len(known) < self.n_outputs_:
@@ -474,8 +517,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self._train(samples, 1)
         return self
 
-    def _check_samples(self, X, y, reset, sample_weight, classes=None, partial=False):
-        """Validate X and y, set or compare what is known of the classes, and return the Samples."""
+    def _check_data(self, X, y, reset, sample_weight=None, classes=None, partial=False):
+        """Validate X, y and weights, set or compare what is known of the classes, and return the three.
+
+        Samples of weight 0 are left out.
+        """
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype=np.float32, order="C", multi_output=True, reset=reset
         )
@@ -486,23 +532,43 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             X, y, sample_weight = keep_weighted(X, y, sample_weight)
         known = None if reset else self.classes_
         found = check_classes(y, multilabel, classes, known, partial)
-        pattern = encode_indicator(y) if multilabel else encode_classes(y, found)
         self.classes_, self.n_outputs_ = found, len(found)
         if reset:
             self._multilabel, self._sparse_y, self._y_dtype = multilabel, hasattr(y, "tocsr"), y.dtype
+            self._input_scale = choose_scale(as_rows(X))
         elif multilabel != self._multilabel:
             kinds = {True: "a multi-label indicator", False: "class labels"}
             raise ValueError(
                 f"y is {kinds[multilabel]}, but the classifier was fitted with {kinds[self._multilabel]}. "
                 "Give y of the same kind, or fit a new classifier."
             )
-        rows = as_rows(X)
-        if reset:
-            self._input_scale = choose_scale(rows)
-        return make_samples(scale_rows(rows, self._input_scale), pattern, sample_weight)
+        return X, y, sample_weight
+
+    def _encode(self, X, y, sample_weight):
+        """Turn validated data into Samples."""
+        pattern = encode_indicator(y) if self._multilabel else encode_classes(y, self.classes_)
+        return make_samples(scale_rows(as_rows(X), self._input_scale), pattern, sample_weight)
+
+    def _set_aside(self, data, X_val, y_val):
+        """Return the validated data to train with, and the Validation that stops training early, or None."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val must be given together. Got only one of them.")
+        if not self.early_stopping:
+            if X_val is not None:
+                raise ValueError(
+                    "X_val and y_val are only used with early_stopping=True. Got early_stopping=False."
+                )
+            return data, None
+        if X_val is not None:
+            return data, Validation(self.scoring, *self._check_data(X_val, y_val, reset=False))
+        data, held_out = hold_out(*data, self.validation_fraction, self._split_seed)
+        return data, Validation(self.scoring, *held_out)
 
     def _draw_seeds(self, n):
-        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n)
+        """Draw a seed for each of n networks; the first one also says which samples are set aside."""
+        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n)
+        self._split_seed = int(seeds[0])
+        return seeds
 
     def _initialise(self, samples, seed):
         """Set the network, the hash functions and the counters to where training begins."""
@@ -536,6 +602,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.t_, self.n_iter_ = 0, 0
         self.loss_curve_, self.active_size_curve_ = [], []
         self.best_loss_ = np.inf
+        self.validation_scores_, self.best_validation_score_ = None, None
 
     def _grow(self, samples, known):
         """Add rows for the labels that are not among the known ones, and draw hash functions anew."""
@@ -574,10 +641,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._tables, self._schedule = NO_TABLES, None
         self._retrieval_tables, self._retrieval_t = NO_TABLES, None
 
-    def _train(self, samples, max_iter, decay=False):
+    def _train(self, samples, max_iter, decay=False, validation=None):
         """Pass over the samples until the loss no longer improves, max_iter times at most.
 
-        With decay, the learning rate falls linearly to zero over that many epochs.
+        With decay, the learning rate falls linearly to zero over that many epochs. With a Validation, its
+        score takes the place of the loss, and the network becomes what it was when the score was best.
         """
         state = (self._network, self._hasher, self._tables)
         self._network, self._hasher, self._tables = writable(state)
@@ -602,14 +670,24 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self.active_size_curve_ = [*self.active_size_curve_, active_size]
             self.best_loss_ = min(self.best_loss_, loss)
             progress.end_epoch()
+            if validation is not None:
+                score = validation.score(self)
+                self.validation_scores_ = [*(self.validation_scores_ or []), score]
+                if self.verbose:
+                    print(f"Validation score: {score:f}", flush=True)
+                if -score < best:
+                    self.best_validation_score_, best_network = score, deepcopy(self._network)
+                loss = -score
             n_unimproved = n_unimproved + 1 if loss > best - self.tol else 0
             best = min(best, loss)
             if n_unimproved >= self.n_iter_no_change:
                 break
+        if validation is not None:
+            self._network, self._retrieval_t = best_network, None
         n_true = len(samples.y.indices) / (len(samples.y.indptr) - 1)
-        if loss > worse_than_guessing(engine.loss, n_true, active_size):
+        if self.loss_ > worse_than_guessing(engine.loss, n_true, active_size):
             warnings.warn(
-                f"The mean loss is {loss:.3g}, more than guessing would have: the weights diverge with "
+                f"The mean loss is {self.loss_:.3g}, more than guessing would have: the weights diverge with "
                 f"learning_rate_init={self.learning_rate_init!r}. Lower it, or scale the rows of X, for "
                 "instance by sklearn.preprocessing.normalize.",
                 ConvergenceWarning,

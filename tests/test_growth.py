@@ -41,7 +41,7 @@ def test_growing_keeps_what_was_learned_to_the_bit(data, params):
     old = [part.copy() for part in weights_of(model)]
     hidden = [coef.copy() for coef in model.coefs_[:-1]]
     model.classes_, model.n_outputs_ = np.arange(N_NEW), N_NEW
-    samples = model._check_samples(X, Y, False, None, partial=True)
+    samples = model._encode(*model._check_data(X, Y, False, partial=True))
     model._grow(samples, np.arange(N_OLD))
     new = weights_of(model)
     assert len(old) == len(new)

@@ -1,0 +1,55 @@
+"""Samples that are kept out of training, and their score after each epoch."""
+
+import re
+
+import numpy as np
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import train_test_split
+
+from sklearn_slide.metrics import top_k_scorer
+
+_AT_K = re.compile(r"(precision|recall|ndcg|coverage)_at_([1-9][0-9]*)")
+
+
+class Validation:
+    """Validated samples X and y, their weights or None, and the scorer that judges a model by them."""
+
+    def __init__(self, scoring, X, y, sample_weight=None):
+        self._scorer, self._name = _make_scorer(scoring), scoring
+        self._data, self._params = (X, y), {}
+        # as the scorers of scikit-learn and of this package tell whether they take weights
+        if sample_weight is not None and getattr(self._scorer, "_accept_sample_weight", lambda: False)():
+            self._params = {"sample_weight": sample_weight}
+
+    def score(self, model):
+        """Return the model's score, higher is better; raise ValueError if it is not finite."""
+        score = float(self._scorer(model, *self._data, **self._params))
+        if not np.isfinite(score):
+            raise ValueError(
+                f"scoring={self._name!r} gave {score} for the validation samples, by which no epoch can be "
+                "chosen. Give another one, or other validation samples."
+            )
+        return score
+
+
+def hold_out(X, y, sample_weight, fraction, seed):
+    """Split validated samples at random into those to train with and a fraction of them to validate with.
+
+    Return two tuples of samples, targets, and weights or None.
+    """
+    parts = train_test_split(np.arange(X.shape[0]), test_size=fraction, random_state=seed)
+    return tuple((X[i], y[i], None if sample_weight is None else sample_weight[i]) for i in parts)
+
+
+def _make_scorer(scoring):
+    """Turn 'precision_at_1' and the like, a name that scikit-learn knows, or a callable into a scorer."""
+    at_k = _AT_K.fullmatch(scoring) if isinstance(scoring, str) else None
+    if at_k:
+        return top_k_scorer(f"{at_k[1]}_at_k", k=int(at_k[2]))
+    try:
+        return get_scorer(scoring)
+    except ValueError as error:
+        raise ValueError(
+            "scoring must be 'precision_at_1', or with recall, ndcg or coverage, or another k; the name of a "
+            f"scorer of scikit-learn; or a callable scorer(estimator, X, y). Got {scoring!r}."
+        ) from error
