@@ -29,7 +29,8 @@ def choose_scale(x):
     Multiplied by it, values lose no digit. Samples of length 0 do not count; 10,000 of the others are enough.
     """
     filled = np.flatnonzero(np.diff(x.indptr))
-    some = sp.csr_array((x.data, x.indices, x.indptr))[filled[:: len(filled) // 10_000 + 1]]
+    shape = (len(x.indptr) - 1, x.indices.max(initial=0) + 1)
+    some = sp.csr_array((x.data, x.indices, x.indptr), shape=shape)[filled[:: len(filled) // 10_000 + 1]]
     lengths = row_norms(some.astype(np.float64))
     lengths = lengths[lengths > 0]
     return float(2.0 ** -np.rint(np.log2(np.median(lengths)))) if len(lengths) else 1.0
