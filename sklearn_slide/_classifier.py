@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from sklearn_slide import _inference, _training
+from sklearn_slide import _inference, _retrieval, _screening, _training
 from sklearn_slide._direct import count_products, find_pairs, no_pairs
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._growth import grow_output
@@ -148,8 +148,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         The factor by which the interval grows from one build of the tables to the next.
 
     retrieval : {'exact', 'lsh'}, default='exact'
-        Whether `predict_top_k`, and `predict` for class labels, score every label or only those
-        that the hash tables retrieve. It can be changed in a fitted classifier.
+        Whether `predict_top_k`, and `predict` for class labels, score every label, or at most 5 % of them:
+        those that direct weights or the hash tables name. It can be changed in a fitted classifier.
 
     max_iter : int, default=3
         The number of epochs at most.
@@ -639,7 +639,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self.hash_family, n_units, self.n_tables, hash_length, np.random.RandomState(self._seed)
         )
         self._tables, self._schedule = NO_TABLES, None
-        self._retrieval_tables, self._retrieval_t = NO_TABLES, None
+        self._serving = {}
 
     def _train(self, samples, max_iter, decay=False, validation=None):
         """Pass over the samples until the loss no longer improves, max_iter times at most.
@@ -647,6 +647,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         With decay, the learning rate falls linearly to zero over that many epochs. With a Validation, its
         score takes the place of the loss, and the network becomes what it was when the score was best.
         """
+        self._serving.clear()
         state = (self._network, self._hasher, self._tables)
         self._network, self._hasher, self._tables = writable(state)
         engine = self._make_engine()
@@ -766,10 +767,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             return "sigmoid" if self._multilabel else "softmax"
         return self.loss
 
-    def predict_top_k(self, X, k=5):
+    def predict_top_k(self, X, k=5, *, check_input=True):
         """Find the k labels with the highest scores for each sample.
 
-        No array of all samples and labels is made.
+        No array of all samples and labels is made. The first call for a single sample makes a copy of the
+        output layer in a byte for each weight, and with ``retrieval="lsh"`` the first call makes hash tables
+        as well; let one call warm up a service. They are not pickled.
 
         Parameters
         ----------
@@ -778,6 +781,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
         k : int, default=5
             The number of labels, at most `n_outputs_`.
+
+        check_input : bool, default=True
+            False leaves out the checks of X, which take longer than the ranking of a single sample among some
+            thousand labels. X must then be CSR of float32 with `n_features_in_` columns, sorted indices, no
+            duplicates and only finite values; anything else may crash the process.
 
         Returns
         -------
@@ -789,7 +797,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
         """
-        x = self._check_rows(X)
+        x = self._check_rows(X) if check_input else as_rows(X)
         if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
             raise ValueError(
                 f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
@@ -901,15 +909,33 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _rank(self, x, k):
         """Return the positions in classes_ of the k best labels, and their scores."""
         network, activation = self._network, ACTIVATIONS[self.activation]
-        if self.retrieval == "exact":
-            return _inference.exact_top_k(x, k, network, activation, self.n_jobs)
-        if self._retrieval_t != self.t_:
-            tables = allocate_tables(self._hasher, self.n_outputs_)
-            _training.rebuild_tables(network, self._hasher, tables, self.n_jobs)
-            self._retrieval_tables, self._retrieval_t = tables, self.t_
-        return _inference.retrieved_top_k(
-            x, k, network, self._hasher, self._retrieval_tables, activation, self.n_jobs
-        )
+        if self.retrieval == "lsh":
+            tables, screen = self._serve("tables", self._build_tables), self._serve("screen", self._screen)
+            return _retrieval.retrieved_top_k(
+                x, k, network, screen, self._hasher, tables, activation, self.n_jobs
+            )
+        if len(x.indptr) == 2:
+            screen = self._serve("screen", self._screen)
+            return _screening.screened_top_k(x, k, network, screen, activation)
+        return _inference.exact_top_k(x, k, network, activation, self.n_jobs)
+
+    def _serve(self, name, build):
+        """Return what predictions make of the weights; it is made anew once these were trained further."""
+        if self._serving.get(name, (None, None))[0] != self.t_:
+            self._serving[name] = self.t_, build()
+        return self._serving[name][1]
+
+    def _build_tables(self):
+        tables = allocate_tables(self._hasher, self.n_outputs_)
+        _training.rebuild_tables(self._network, self._hasher, tables, self.n_jobs)
+        return tables
+
+    def _screen(self):
+        return _screening.make_screen(self._network.output.weights.values, self.n_jobs)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        return {**state, "_serving": {}} if "_serving" in state else state
 
     def _probabilities(self, x):
         """Compute the probability of every label, float64 (n_samples, n_outputs_)."""

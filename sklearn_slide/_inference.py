@@ -1,14 +1,15 @@
-"""Hidden vectors -> scores of every label, or of those that the tables retrieve -> the best k."""
+"""Hidden vectors -> scores of every label -> the best k, or the positive ones."""
+
+from contextlib import nullcontext
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # scikit-learn requires it
 
 from sklearn_slide._direct import add_direct
-from sklearn_slide._hashing import hash_vector, work_size
 from sklearn_slide._network import hidden_vectors, score_labels
 from sklearn_slide._numba import njit
 from sklearn_slide._parallel import run_over_range
-from sklearn_slide._sampling import add_label, make_active_set
-from sklearn_slide._tables import read_bucket
+from sklearn_slide._screening import CHUNK, insert_best
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
 _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
@@ -26,79 +27,32 @@ def score_rows(x, h, start, stop, network, labels, logits):
 
 
 @njit
-def insert_best(y, score, k, labels, scores):
-    """Insert label y into the k best, sorted best first, if its score is higher than the last one's.
+def add_direct_rows(x, first_row, network, first_label, logits):
+    """Add the direct weights' part to a block of logits, float32 (n_rows, n_block).
 
-    labels int32 (k,), scores float32 (k,). Equal scores keep the order in which they came.
+    x Rows; the block has the samples from first_row on and the labels from first_label on.
     """
-    if not score > scores[k - 1]:
-        return
-    position = k - 1
-    while position > 0 and score > scores[position - 1]:
-        scores[position] = scores[position - 1]
-        labels[position] = labels[position - 1]
-        position -= 1
-    scores[position] = score
-    labels[position] = y
-
-
-@njit
-def finish_logits(x, first_row, start, stop, network, first_label, logits):
-    """Add the biases and the direct weights' part to the rows start to stop of a block of logits, in place.
-
-    x Rows, logits float32 (n_rows, n_block): samples from first_row on, labels from first_label on.
-    """
-    biases = network.output.biases.values
-    for i in range(start, stop):
-        for b in range(logits.shape[1]):
-            logits[i, b] += biases[first_label + b, 0]
+    for i in range(logits.shape[0]):
         add_direct(x, first_row + i, network.direct, first_label, logits[i])
 
 
 @njit
-def merge_top_k(logits, first_label, start, stop, labels, scores):
-    """Merge a block of logits into the best k of the rows start to stop.
+def merge_top_k(logits, biases, first_label, labels, scores):
+    """Add the biases to a block of logits, in passing, and merge it into the best k of its rows.
 
-    logits float32 (n_rows, n_block), first_label the block's first, labels int32 (n_rows, k), scores float32
-    (n_rows, k). Blocks come by ascending label.
+    logits float32 (n_rows, n_block), biases float32 (n_block,), first_label the block's first, labels int32
+    (n_rows, k), scores float32 (n_rows, k).
     """
-    k = labels.shape[1]
-    for i in range(start, stop):
-        for b in range(logits.shape[1]):
-            if logits[i, b] > scores[i, k - 1]:
-                insert_best(first_label + b, logits[i, b], k, labels[i], scores[i])
-
-
-@njit
-def retrieve_rows(x, h, start, stop, network, hasher, tables, active, codes, work, labels, scores):
-    """Rank, for the rows start to stop, only the labels that share a bucket with the hidden vector.
-
-    x Rows, h float32 (n_rows, n_units), active ActiveSet, codes int32 (n_tables,), work float32, labels
-    int32 and scores float32 (n_rows, k). Whole buckets are read; too few candidates are filled up from
-    label 0 on.
-    """
-    k = labels.shape[1]
-    logits = np.empty(active.labels.shape[0], dtype=np.float32)
-    direct_scores = np.empty(active.labels.shape[0], dtype=np.float32)
-    for i in range(start, stop):
-        hash_vector(h[i], hasher, work, codes)
-        active.mark[0] += 1
-        n = 0
-        for t in range(codes.shape[0]):
-            size = read_bucket(tables, t, codes[t], active.bucket.shape[0], active.stream, active.bucket)
-            for b in range(size):
-                n = add_label(active.bucket[b], n, active)
-        y = 0
-        while n < k:
-            n = add_label(y, n, active)
-            y += 1
-        active.labels[:n].sort()
-        score_labels(h[i], active.labels, n, network.output, logits)
-        direct_scores[:] = 0.0
-        add_direct(x, i, network.direct, 0, direct_scores)
-        for a in range(n):
-            y = active.labels[a]
-            insert_best(y, logits[a] + direct_scores[y], k, labels[i], scores[i])
+    k, n_block = labels.shape[1], logits.shape[1]
+    for i in range(logits.shape[0]):
+        for start in range(0, n_block, CHUNK):
+            stop = min(start + CHUNK, n_block)
+            high = np.float32(-np.inf)
+            for b in range(start, stop):
+                high = max(high, logits[i, b] + biases[b])
+            if high > scores[i, k - 1]:
+                for b in range(start, stop):
+                    insert_best(first_label + b, logits[i, b] + biases[b], labels[i], scores[i])
 
 
 def dense_scores(x, network, activation, n_jobs):
@@ -115,62 +69,69 @@ def dense_scores(x, network, activation, n_jobs):
     return logits
 
 
-def blocks(n, size):
+def blocks(start, stop, size):
     """Yield the bounds of the blocks of a range."""
-    for start in range(0, n, size):
-        yield start, min(start + size, n)
+    for first in range(start, stop, size):
+        yield first, min(first + size, stop)
+
+
+def score_blocks(x, start, stop, network, activation):
+    """Yield bounds of samples, the first label, and logits without biases, of the blocks of start to stop.
+
+    Blocks with the same samples follow each other by ascending label. The logits, float32 (n_rows, n_block),
+    are overwritten by the next block.
+    """
+    weights = network.output.weights.values
+    scratch = np.empty(min(_BLOCK_ROWS, stop - start) * min(_BLOCK_LABELS, len(weights)), dtype=np.float32)
+    for first, last in blocks(start, stop, _BLOCK_ROWS):
+        h = hidden_vectors(x, first, last, network, activation, 1)
+        for first_label, last_label in blocks(0, len(weights), _BLOCK_LABELS):
+            shape = last - first, last_label - first_label
+            logits = scratch[: shape[0] * shape[1]].reshape(shape)
+            np.matmul(h, weights[first_label:last_label].T, out=logits)
+            add_direct_rows(x, first, network, first_label, logits)
+            yield first, last, first_label, logits
+
+
+def one_blas_thread(n_samples):
+    """Keep BLAS to the thread that calls it: n_jobs says how many there are. One sample gives it no work."""
+    return threadpool_limits(1, user_api="blas") if n_samples > 1 else nullcontext()
 
 
 def exact_top_k(x, k, network, activation, n_jobs):
     """Rank every label; return labels int32 and scores float32, (n_samples, k)."""
-    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
+    n_samples = len(x.indptr) - 1
     labels = np.zeros((n_samples, k), dtype=np.int32)
     scores = np.full((n_samples, k), -np.inf, dtype=np.float32)
-    for start, stop in blocks(n_samples, _BLOCK_ROWS):
-        h = hidden_vectors(x, start, stop, network, activation, n_jobs)
-        for first, last in blocks(n_labels, _BLOCK_LABELS):
-            logits = h @ network.output.weights.values[first:last].T
+    biases = network.output.biases.values.ravel()
 
-            def part(i, j, logits=logits, first=first, start=start, rows=slice(start, stop)):
-                finish_logits(x, start, i, j, network, first, logits)
-                merge_top_k(logits, first, i, j, labels[rows], scores[rows])
+    def part(start, stop):
+        for first, last, first_label, logits in score_blocks(x, start, stop, network, activation):
+            chosen = biases[first_label : first_label + logits.shape[1]]
+            merge_top_k(logits, chosen, first_label, labels[first:last], scores[first:last])
 
-            run_over_range(part, 0, stop - start, n_jobs)
-    return labels, scores
-
-
-def retrieved_top_k(x, k, network, hasher, tables, activation, n_jobs):
-    """Rank the labels that the tables retrieve; return labels int32 and scores float32."""
-    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
-    labels = np.zeros((n_samples, k), dtype=np.int32)
-    scores = np.full((n_samples, k), -np.inf, dtype=np.float32)
-    h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
-    largest_bucket = int(np.diff(tables.offsets, axis=1).max())
-
-    def part(first, last):
-        active = make_active_set(n_labels, n_labels, 0, largest_bucket)
-        codes = np.empty(hasher.n_tables, dtype=np.int32)
-        work = np.empty(work_size(hasher), dtype=np.float32)
-        retrieve_rows(x, h, first, last, network, hasher, tables, active, codes, work, labels, scores)
-
-    run_over_range(part, 0, n_samples, n_jobs)
+    with one_blas_thread(n_samples):
+        run_over_range(part, 0, n_samples, n_jobs)
     return labels, scores
 
 
 def positive_labels(x, network, activation, n_jobs):
     """Find the labels with a positive logit; return indptr, int64, and indices, int32, of a CSR matrix."""
-    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
-    counts, found = np.zeros(n_samples + 1, dtype=np.int64), []
-    for start, stop in blocks(n_samples, _BLOCK_ROWS):
-        h = hidden_vectors(x, start, stop, network, activation, n_jobs)
+    n_samples, biases = len(x.indptr) - 1, network.output.biases.values.ravel()
+
+    def part(start, stop):
         rows, columns = [], []
-        for first, last in blocks(n_labels, _BLOCK_LABELS):
-            logits = h @ network.output.weights.values[first:last].T
-            finish_logits(x, start, 0, stop - start, network, first, logits)
+        for first, _, first_label, logits in score_blocks(x, start, stop, network, activation):
+            logits += biases[first_label : first_label + logits.shape[1]]
             row, column = np.nonzero(logits > 0)
-            rows.append(row)
-            columns.append(column + first)
+            rows.append(row + first)
+            columns.append(column + first_label)
         rows, columns = np.concatenate(rows), np.concatenate(columns)
-        found.append(columns[np.argsort(rows, kind="stable")].astype(np.int32))
-        counts[start + 1 : stop + 1] = np.bincount(rows, minlength=stop - start)
-    return np.cumsum(counts), np.concatenate(found)
+        order = np.argsort(rows, kind="stable")
+        return rows[order], columns[order]
+
+    with one_blas_thread(n_samples):
+        found = run_over_range(part, 0, n_samples, n_jobs)
+    rows, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    counts = np.bincount(rows + 1, minlength=n_samples + 1)
+    return np.cumsum(counts), columns.astype(np.int32)

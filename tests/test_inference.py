@@ -1,12 +1,14 @@
 """Rankings against a full sort."""
 
+import pickle
+
 import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide import SlideClassifier, _inference
+from sklearn_slide import SlideClassifier, _inference, _retrieval, _screening
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +45,73 @@ def test_exact_is_a_full_sort(model, X, k, blocks, n_jobs, monkeypatch):
     assert all(len(set(row)) == k for row in labels)
 
 
+@pytest.mark.parametrize("k", [1, 5, 399, 400])
+def test_a_single_sample_is_a_full_sort(model, X, k):
+    scores = model.decision_function(X)
+    for i in range(10):
+        labels, best = model.predict_top_k(X[i : i + 1], k)
+        expected_labels, expected = reference.top_k(scores[i : i + 1], k)
+        assert_allclose(best, expected, rtol=1e-5, atol=1e-5)
+        assert_allclose(scores[i, labels[0]], expected[0], rtol=1e-5, atol=1e-5)
+        assert (labels == expected_labels).mean() > 0.99
+        assert len(set(labels[0])) == k
+
+
+def test_a_screen_tells_how_far_it_is_off():
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((203, 17), dtype=np.float32) * rng.lognormal(size=(203, 1)).astype("f")
+    weights[5] = 0
+    screen = _screening.make_screen(weights, 2)
+    difference = np.linalg.norm(weights - screen.scales[:, None] * screen.values, axis=1)
+    assert (difference <= screen.errors).all()
+    assert (screen.errors <= 0.02 * np.linalg.norm(weights, axis=1)).all()
+
+
+def test_labels_that_the_screen_confuses_are_told_apart(X):
+    # the weights of all labels round to nearly the same numbers
+    model = SlideClassifier((16,), n_active=40, max_iter=1, random_state=0, direct_limit=0).fit(
+        X, sp.csr_array((70, 400), dtype=np.int8)
+    )
+    rng = np.random.default_rng(0)
+    model.coefs_[-1][:] = np.linspace(1, 2, 16)[:, None] + 1e-4 * rng.standard_normal((16, 400))
+    model.intercepts_[-1][:] = 0
+    scores = model.decision_function(X[:20])
+    for i in range(20):
+        labels, best = model.predict_top_k(X[i : i + 1], 5)
+        assert_allclose(best[0], np.sort(scores[i])[::-1][:5], rtol=1e-5, atol=1e-6)
+        assert_allclose(scores[i, labels[0]], best[0], rtol=1e-5, atol=1e-6)
+
+
+def test_input_that_is_known_to_be_clean_gives_the_same(model, X):
+    for rows in (X, X[:1]):
+        for found, expected in zip(
+            model.predict_top_k(rows, 3, check_input=False), model.predict_top_k(rows, 3), strict=True
+        ):
+            assert_array_equal(found, expected)
+
+
+def test_what_predictions_build_follows_training_and_is_not_pickled(X):
+    Y = sp.random_array((70, 400), density=0.01, format="csr", rng=np.random.default_rng(3)).astype(bool)
+    model = SlideClassifier((16,), n_active=40, max_iter=1, random_state=0).fit(X, Y)
+    size = len(pickle.dumps(model))
+    model.predict_top_k(X[:1], 3)
+    assert len(pickle.dumps(model)) == size
+    model.partial_fit(X, Y)
+    expected = np.sort(model.decision_function(X[:1]))[:, ::-1][:, :3]
+    assert_allclose(model.predict_top_k(X[:1], 3)[1], expected, rtol=1e-5)
+    assert_allclose(pickle.loads(pickle.dumps(model)).predict_top_k(X[:1], 3)[1], expected, rtol=1e-5)
+
+
 def test_ties_go_to_the_lower_label(model, X):
     tied = SlideClassifier((16,), n_active=40, max_iter=1, random_state=0).fit(
         X, sp.csr_array((70, 400), dtype=np.int8)
     )
     tied.coefs_[-1][:] = 0
     tied.intercepts_[-1][:] = np.arange(400) % 3
-    labels, scores = tied.predict_top_k(X, 5)
-    assert_array_equal(labels, np.tile([2, 5, 8, 11, 14], (70, 1)))
-    assert_array_equal(scores, 2)
+    for rows in (X, X[:1]):
+        labels, scores = tied.predict_top_k(rows, 5)
+        assert_array_equal(labels, np.tile([2, 5, 8, 11, 14], (rows.shape[0], 1)))
+        assert_array_equal(scores, 2)
 
 
 def test_retrieval_ranks_the_candidates_exactly(model, X):
@@ -68,6 +128,26 @@ def test_retrieval_ranks_the_candidates_exactly(model, X):
     best = reference.top_k(exact, 5)[0]
     found = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(labels, best, strict=True)])
     assert found > 0.5
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
+def test_retrieval_scores_the_best_labels_of_direct_weights(model, X, share, monkeypatch):
+    monkeypatch.setattr(_retrieval, "_SHARE", share)
+    limit = int(np.ceil(share * 400))
+    model.set_params(retrieval="lsh")
+    try:
+        found = [model.set_params(n_jobs=n_jobs).predict_top_k(X, limit)[0] for n_jobs in (None, 2)]
+    finally:
+        model.set_params(retrieval="exact", n_jobs=None)
+    assert_array_equal(*found)
+    direct = (X @ model.direct_coef_).toarray() + model.intercepts_[-1]
+    pairs = (X @ (model.direct_coef_ != 0).astype(np.float32)).toarray() > 0
+    assert pairs.any(axis=1).all()
+    for i in range(70):
+        assert len(set(found[0][i])) == limit
+        named = np.flatnonzero(pairs[i])
+        best = named[np.argsort(-direct[i, named])][: (limit + 1) // 2]
+        assert set(best) <= set(found[0][i])
 
 
 def test_retrieval_of_every_label_is_exact(model, X):

@@ -1,0 +1,200 @@
+"""A copy of the output layer in one byte a weight, which tells the labels that cannot be among the best k.
+
+To rank one sample is to read all the weights once, and memory is what it waits for. The copy is a quarter
+of them. With it goes a bound of the error for each label: labels whose score may reach the k-th best are
+few, and only these are scored by the weights themselves. The best k are those of a full ranking.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_slide._direct import add_direct, first_at_least
+from sklearn_slide._network import forward, hidden_width
+from sklearn_slide._numba import njit
+from sklearn_slide._parallel import run_over_range
+
+CHUNK = 64  # scores whose maximum is found first: most chunks hold nothing for the best k
+# A wide margin for the rounding of sums of float32: a share of the sum, or of the lengths of two vectors.
+_ROUNDING = np.float32(2.0**-16)
+
+
+class Screen(NamedTuple):
+    """Rounded weights of the output layer: w_y = scales[y] * values[y], with an error of length errors[y]."""
+
+    values: np.ndarray  # int8 (n_labels, n_units)
+    scales: np.ndarray  # float32 (n_labels,)
+    errors: np.ndarray  # float32 (n_labels,)
+
+
+def make_screen(weights, n_jobs):
+    """Round weights, float32 (n_labels, n_units), each row with a scale of its own; return the Screen."""
+    n_labels = len(weights)
+    screen = Screen(
+        np.empty(weights.shape, dtype=np.int8),
+        np.empty(n_labels, dtype=np.float32),
+        np.empty(n_labels, dtype=np.float32),
+    )
+    run_over_range(lambda start, stop: round_rows(weights, start, stop, screen), 0, n_labels, n_jobs)
+    return screen
+
+
+@njit
+def round_rows(weights, start, stop, screen):
+    """Fill the rows start to stop of screen with those of weights, float32 (n_labels, n_units)."""
+    n_units = weights.shape[1]
+    for y in range(start, stop):
+        largest = np.float32(0.0)
+        for u in range(n_units):
+            largest = max(largest, abs(weights[y, u]))
+        scale = largest / np.float32(127.0)
+        inverse = np.float32(1.0) / scale if scale > 0.0 else np.float32(0.0)
+        square, error = np.float32(0.0), np.float32(0.0)
+        for u in range(n_units):
+            value = np.rint(weights[y, u] * inverse)
+            screen.values[y, u] = np.int8(value)
+            square += weights[y, u] * weights[y, u]
+            error += (weights[y, u] - scale * value) ** 2
+        screen.scales[y] = scale
+        screen.errors[y] = np.sqrt(error) + _ROUNDING * np.sqrt(square)
+
+
+@njit
+def score_rounded(h, candidates, n, screen, biases, logits):
+    """Compute z = s_y v_y . h + b_y of the labels candidates[:n]; h float32 (n_units,), logits float32.
+
+    candidates int32, biases float32 (n_labels,).
+    """
+    values, scales, n_units = screen.values, screen.scales, screen.values.shape[1]
+    quarter, zero = n // 4, np.float32(0.0)
+    for a in range(quarter):
+        # four rows far from each other: memory delivers them side by side
+        a1, a2, a3 = a + quarter, a + 2 * quarter, a + 3 * quarter
+        y0, y1, y2, y3 = candidates[a], candidates[a1], candidates[a2], candidates[a3]
+        z0, z1, z2, z3 = zero, zero, zero, zero
+        for u in range(n_units):
+            z0 += np.float32(values[y0, u]) * h[u]
+            z1 += np.float32(values[y1, u]) * h[u]
+            z2 += np.float32(values[y2, u]) * h[u]
+            z3 += np.float32(values[y3, u]) * h[u]
+        logits[a] = scales[y0] * z0 + biases[y0]
+        logits[a1] = scales[y1] * z1 + biases[y1]
+        logits[a2] = scales[y2] * z2 + biases[y2]
+        logits[a3] = scales[y3] * z3 + biases[y3]
+    for a in range(4 * quarter, n):
+        y, z = candidates[a], zero
+        for u in range(n_units):
+            z += np.float32(values[y, u]) * h[u]
+        logits[a] = scales[y] * z + biases[y]
+
+
+@njit
+def score_label(x, i, h, y, network):
+    """Compute the score of label y for sample i by the weights; h float32 (n_units,)."""
+    weights, direct = network.output.weights.values, network.direct
+    z = np.float32(0.0)
+    for u in range(weights.shape[1]):
+        z += weights[y, u] * h[u]
+    z += network.output.biases.values[y, 0]
+    for p in range(x.indptr[i], x.indptr[i + 1]):
+        stop = direct.indptr[x.indices[p] + 1]
+        q = first_at_least(direct.labels, direct.indptr[x.indices[p]], stop, y)
+        if q < stop and direct.labels[q] == y:
+            z += x.data[p] * direct.weights[q]
+    return z
+
+
+@njit
+def insert_best(y, score, labels, scores):
+    """Insert label y into the k best if it is better than the last; labels int32 (k,), scores float32 (k,).
+
+    They are sorted, best first, and of equal scores the lower label first.
+    """
+    last = scores.shape[0] - 1
+    if not (score > scores[last] or (score == scores[last] and y < labels[last])):
+        return
+    position = last
+    while position > 0 and (
+        score > scores[position - 1] or (score == scores[position - 1] and y < labels[position - 1])
+    ):
+        scores[position] = scores[position - 1]
+        labels[position] = labels[position - 1]
+        position -= 1
+    scores[position] = score
+    labels[position] = y
+
+
+@njit
+def rank_screened(x, i, h, candidates, n, network, screen, logits, highest, labels, scores):
+    """Find the best k of the labels candidates[:n], n at least k, given their rounded scores.
+
+    x Rows, h float32 (n_units,), candidates int32, logits float32 the rounded scores, highest float32
+    (n / CHUNK,) scratch, labels int32 (k,), scores float32 (k,).
+    """
+    length = np.float32(0.0)
+    for u in range(h.shape[0]):
+        length += h[u] * h[u]
+    length = np.sqrt(length)
+    labels[:] = 0
+    scores[:] = -np.inf
+    n_chunks = (n + CHUNK - 1) // CHUNK
+    for c in range(n_chunks):
+        start, stop = c * CHUNK, min(n, (c + 1) * CHUNK)
+        high = np.float32(-np.inf)
+        for a in range(start, stop):
+            high = max(high, logits[a])
+        highest[c] = high
+        if high > scores[-1]:
+            for a in range(start, stop):
+                insert_best(a, logits[a], labels, scores)
+    # each of the best by rounded scores has at least the score `least`, and so has the k-th best label
+    least, error = np.float32(np.inf), np.float32(0.0)
+    for s in range(labels.shape[0]):
+        least = min(least, scores[s] - screen.errors[candidates[labels[s]]] * length)
+    least -= _ROUNDING * (np.float32(1.0) + abs(least))
+    for a in range(n):
+        error = max(error, screen.errors[candidates[a]])
+    labels[:] = 0
+    scores[:] = -np.inf
+    for c in range(n_chunks):
+        if highest[c] + error * length >= least:
+            for a in range(c * CHUNK, min(n, (c + 1) * CHUNK)):
+                y = candidates[a]
+                if logits[a] + screen.errors[y] * length >= least:
+                    insert_best(y, score_label(x, i, h, y, network), labels, scores)
+
+
+@njit
+def rank_rows(x, network, activation, screen, every_label, biases, hidden, logits, highest, labels, scores):
+    """Rank every label for each sample; logits float32 (n_labels,), labels and scores (n_samples, k).
+
+    every_label int32 (n_labels,), biases float32 (n_labels,), hidden float32 scratch of forward, the rest
+    as for rank_screened.
+    """
+    n_units, n_labels = screen.values.shape[1], every_label.shape[0]
+    for i in range(labels.shape[0]):
+        forward(x, i, network, activation, hidden)
+        h = hidden[-1, :n_units]
+        score_rounded(h, every_label, n_labels, screen, biases, logits)
+        add_direct(x, i, network.direct, 0, logits)
+        rank_screened(x, i, h, every_label, n_labels, network, screen, logits, highest, labels[i], scores[i])
+
+
+def screened_top_k(x, k, network, screen, activation):
+    """Rank every label, sample by sample; return labels int32 and scores float32, (n_samples, k)."""
+    n_samples, n_labels = len(x.indptr) - 1, len(screen.values)
+    labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
+    rank_rows(
+        x,
+        network,
+        activation,
+        screen,
+        np.arange(n_labels, dtype=np.int32),
+        network.output.biases.values.ravel(),
+        np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32),
+        np.empty(n_labels, dtype=np.float32),
+        np.empty(-(-n_labels // CHUNK), dtype=np.float32),
+        labels,
+        scores,
+    )
+    return labels, scores
