@@ -380,7 +380,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def __getstate__(self):
-        return stamp_version(super().__getstate__())
+        state = super().__getstate__()
+        if "_serving" in state:  # what predictions make anew
+            state = {**state, "_serving": {}}
+        return stamp_version(state)
 
     def __setstate__(self, state):
         super().__setstate__(take_version_off(state, type(self).__name__))
@@ -684,7 +687,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             if n_unimproved >= self.n_iter_no_change:
                 break
         if validation is not None:
-            self._network, self._retrieval_t = best_network, None
+            self._network = best_network
+            self._serving.clear()
         n_true = len(samples.y.indices) / (len(samples.y.indptr) - 1)
         if self.loss_ > worse_than_guessing(engine.loss, n_true, active_size):
             warnings.warn(
@@ -797,7 +801,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
         """
-        x = self._check_rows(X) if check_input else as_rows(X)
+        x = self._check_rows(X) if check_input else scale_rows(as_rows(X), self._input_scale)
         if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
             raise ValueError(
                 f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
@@ -932,10 +936,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _screen(self):
         return _screening.make_screen(self._network.output.weights.values, self.n_jobs)
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        return {**state, "_serving": {}} if "_serving" in state else state
 
     def _probabilities(self, x):
         """Compute the probability of every label, float64 (n_samples, n_outputs_)."""
