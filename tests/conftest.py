@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def _cache_folder():
-    """Name a folder by a digest of the sources: Numba keeps a kernel whose callee changed in another file."""
-    digest = hashlib.sha256()
+    """Name a folder by a digest: Numba keeps a kernel whose callee in another file, or option, changed."""
+    digest = hashlib.sha256(os.environ.get("NUMBA_BOUNDSCHECK", "").encode())
     for path in sorted((ROOT / "sklearn_slide").glob("*.py")):
         digest.update(path.read_bytes())
     return Path(tempfile.gettempdir()) / f"sklearn-slide-numba-{digest.hexdigest()[:16]}"
