@@ -188,6 +188,7 @@ def test_interrupt(method, n_jobs):
         import threading, time, os, signal
         import numpy as np, scipy.sparse as sp
         from sklearn_slide import SlideClassifier
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         rng = np.random.default_rng(0)
         X = sp.random(20_000, 300, density=0.02, format="csr", dtype=np.float32, random_state=rng)
         Y = sp.random(20_000, 3000, density=0.001, format="csr", random_state=rng).astype(bool)
