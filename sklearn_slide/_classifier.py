@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -520,6 +520,31 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self._train(samples, 1)
         return self
 
+    def estimate_memory(self, X, y):
+        """Estimate the memory that `fit` needs for X and y, without fitting.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            The input data.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
+            The target values, as in `fit`.
+
+        Returns
+        -------
+        n_bytes : int
+            The bytes for weights, the state of the solver, and first weights or hash tables, whichever are
+            more. The data come on top, and copies of those that are not CSR of float32.
+
+        Raises
+        ------
+        ValueError
+            If X or y is not allowed in `fit`.
+        """
+        model = clone(self)
+        return model._fit_bytes(model._encode(*model._check_data(X, y, reset=True)))
+
     def _check_data(self, X, y, reset, sample_weight=None, classes=None, partial=False):
         """Validate X, y and weights, set or compare what is known of the classes, and return the three.
 
@@ -577,10 +602,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         """Set the network, the hash functions and the counters to where training begins."""
         sizes, loss = self._hidden_sizes(), self._loss_name()
         limit = self.direct_limit if sizes else 0
-        n_pairs = min(count_products(samples), limit * self.n_features_in_)
         require_memory(
-            self.n_estimators
-            * network_bytes(self.n_features_in_, self.n_outputs_, sizes, self.solver, n_pairs),
+            self._fit_bytes(samples),
             f"n_estimators={self.n_estimators}: a network of {self.n_features_in_} features, "
             f"hidden_layer_sizes={self.hidden_layer_sizes!r} and {self.n_outputs_} labels",
             "Give smaller hidden_layer_sizes, at least one hidden layer, or n_estimators=1.",
@@ -606,6 +629,20 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.loss_curve_, self.active_size_curve_ = [], []
         self.best_loss_ = np.inf
         self.validation_scores_, self.best_validation_score_ = None, None
+
+    def _fit_bytes(self, samples):
+        """Bound the memory that a fit to the samples takes beside the data, in bytes."""
+        sizes = self._hidden_sizes()
+        n_pairs = min(count_products(samples), self.direct_limit * self.n_features_in_) if sizes else 0
+        network = network_bytes(self.n_features_in_, self.n_outputs_, sizes, self.solver, n_pairs)
+        n_units = sizes[-1] if sizes else self.n_features_in_
+        n_samples = len(samples.x.indptr) - 1
+        # sums of hidden vectors, with these or with random weights for labels without samples
+        first_weights = 4 * n_units * (self.n_outputs_ + max(n_samples, self.n_outputs_))
+        tables = 4 * self.n_tables * self.n_outputs_ if self._make_sampler().n_hashed else 0
+        networks = self.n_estimators * network
+        most = networks + max(first_weights, 2 * tables)  # tables are built from codes of the same size
+        return max(most, 2 * networks + tables) if self.n_estimators > 1 else most  # to join them is to copy
 
     def _grow(self, samples, known):
         """Add rows for the labels that are not among the known ones, and draw hash functions anew."""
@@ -726,15 +763,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _make_engine(self):
         """Collect what the threads share, as the parameters are now."""
-        sampler = make_sampler(
-            self.n_outputs_,
-            self.sampling,
-            self.n_active,
-            self.negatives,
-            self.selection,
-            self.min_collisions,
-            self.bucket_size,
-        )
+        sampler = self._make_sampler()
         if sampler.n_hashed and not len(self._tables.ids):
             self._tables = allocate_tables(self._hasher, self.n_outputs_)
             interval = self.rehash_interval
@@ -749,6 +778,17 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             SOLVERS[self._solver],
             ACTIVATIONS[self.activation],
             LOSSES[self._loss],
+        )
+
+    def _make_sampler(self):
+        return make_sampler(
+            self.n_outputs_,
+            self.sampling,
+            self.n_active,
+            self.negatives,
+            self.selection,
+            self.min_collisions,
+            self.bucket_size,
         )
 
     def _hidden_sizes(self):
