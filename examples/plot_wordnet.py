@@ -50,7 +50,7 @@ print(f"its labels: {', '.join(train.target_names[train.target[0].indices])}")
 # two and three epochs. Each begins anew, because the learning rate falls to zero over the epochs of a fit.
 model = make_pipeline(
     TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32),
-    SlideClassifier(random_state=0, n_jobs=-1, verbose=1),
+    SlideClassifier(loss="sigmoid+softmax", random_state=0, n_jobs=-1, verbose=1),
 )
 start = time.perf_counter()
 model.fit(train.data[:100], train.target[:100])

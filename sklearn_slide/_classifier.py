@@ -72,8 +72,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     loss : {'auto', 'sigmoid', 'softmax', 'sigmoid+softmax'}, default='auto'
         'sigmoid' is the binary cross-entropy of each label by itself, 'softmax' the cross-entropy over
-        the labels, 'sigmoid+softmax' the mean of the two, which can rank the first label better where samples
-        have one or two. 'auto' is 'softmax' if y holds one class label for each sample, else 'sigmoid'.
+        the labels, 'sigmoid+softmax' the mean of the two, which can rank the first label better: compare it
+        on held-out samples. 'auto' is 'softmax' if y holds one class label for each sample, else 'sigmoid'.
 
     solver : {'adagrad', 'adam'}, default='adagrad'
         The solver for weight optimization, applied to single rows of weights after each sample.
