@@ -91,7 +91,7 @@ def test_input_that_is_known_to_be_clean_gives_the_same(model, X):
 
 
 def test_what_predictions_build_follows_training_and_is_not_pickled(X):
-    Y = sp.random_array((70, 400), density=0.01, format="csr", rng=np.random.default_rng(3)).astype(bool)
+    Y = sp.random(70, 400, density=0.01, format="csr", random_state=np.random.default_rng(3)).astype(bool)
     model = SlideClassifier((16,), n_active=40, max_iter=1, random_state=0).fit(X, Y)
     size = len(pickle.dumps(model))
     model.predict_top_k(X[:1], 3)
