@@ -52,6 +52,18 @@ class Job:
         """Set the clock to 0 for a training from the start."""
         self.seconds = self.cpu_seconds = self.memory = 0
 
+    def write_training_rows(self, path):
+        """Write X and Y in the text format of the Extreme Classification Repository, which omikuji reads."""
+        with path.open("w") as file:
+            file.write(f"{self.X.shape[0]} {self.X.shape[1]} {self.Y.shape[1]}\n")
+            for row in range(self.X.shape[0]):
+                features = slice(*self.X.indptr[row : row + 2])
+                labels = self.Y.indices[slice(*self.Y.indptr[row : row + 2])]
+                pairs = zip(self.X.indices[features], self.X.data[features], strict=True)
+                file.write(
+                    ",".join(map(str, labels)) + "".join(f" {i}:{value:.7g}" for i, value in pairs) + "\n"
+                )
+
     @contextmanager
     def training(self):
         """Let the clock run; over the limit, the process ends by SIGALRM, which the benchmark understands."""

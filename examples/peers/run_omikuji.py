@@ -9,13 +9,7 @@ settings = dict(job.settings)
 n_trees, beam_size = settings.pop("trees"), settings.pop("beam_size")
 
 path = job.folder / "train.txt"
-with path.open("w") as file:
-    file.write(f"{job.X.shape[0]} {job.X.shape[1]} {job.Y.shape[1]}\n")
-    for row in range(job.X.shape[0]):
-        features = slice(*job.X.indptr[row : row + 2])
-        labels = job.Y.indices[slice(*job.Y.indptr[row : row + 2])]
-        pairs = zip(job.X.indices[features], job.X.data[features], strict=True)
-        file.write(",".join(map(str, labels)) + "".join(f" {i}:{value:.7g}" for i, value in pairs) + "\n")
+job.write_training_rows(path)
 
 # Model.train_on_data reads the file within the time of training; these are its two steps
 pool = lib.init_omikuji_thread_pool(THREADS)

@@ -81,14 +81,7 @@ def omikuji(settings):
 
     beam_size = settings.pop("beam_size")
     path = job.folder / "train.txt"
-    with path.open("w") as file:
-        file.write(f"{job.X.shape[0]} {job.X.shape[1]} {job.Y.shape[1]}\n")
-        for i in range(job.X.shape[0]):
-            features, labels = slice(*job.X.indptr[i : i + 2]), slice(*job.Y.indptr[i : i + 2])
-            pairs = zip(job.X.indices[features], job.X.data[features], strict=True)
-            file.write(
-                ",".join(map(str, job.Y.indices[labels])) + "".join(f" {j}:{x:.7g}" for j, x in pairs) + "\n"
-            )
+    job.write_training_rows(path)
     parameters = omikuji.Model.default_hyper_param()
     parameters.n_trees = 1
     for name, value in settings.items():
