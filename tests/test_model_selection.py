@@ -5,6 +5,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import sklearn
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import make_classification
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.model_selection import (
@@ -14,8 +18,10 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     cross_val_score,
     cross_validate,
+    learning_curve,
 )
 from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 
 from sklearn_slide import SlideClassifier
 from sklearn_slide.metrics import predict_top_k, top_k_scorer
@@ -62,6 +68,15 @@ def test_pipeline_of_a_union(texts, Y):
     assert model.predict(texts).shape == Y.shape
 
 
+def test_pipeline_of_a_column_transformer(texts, Y):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": texts, "length": [len(text) for text in texts]})
+    columns = ColumnTransformer([("words", TfidfVectorizer(), 0), ("scaled", MaxAbsScaler(), [1])])
+    model = make_pipeline(columns, make()[-1]).fit(frame, Y)
+    assert model[-1].n_features_in_ == len(columns.fit(frame).get_feature_names_out())
+    assert predict_top_k(model, frame, 4)[0].shape == (N_SAMPLES, 4)
+
+
 @pytest.mark.parametrize("search", [GridSearchCV, RandomizedSearchCV])
 @pytest.mark.parametrize(("backend", "n_jobs", "ours"), [("threading", 2, 2), ("threading", 1, None)])
 def test_searches(texts, Y, search, backend, n_jobs, ours):
@@ -73,6 +88,78 @@ def test_searches(texts, Y, search, backend, n_jobs, ours):
         found.fit(texts, Y)
     assert predict_top_k(found, texts, 3)[0].shape == (N_SAMPLES, 3)
     assert set(found.cv_results_) >= {"mean_test_P@1", "mean_test_nDCG"}
+
+
+@pytest.mark.parametrize("ours", [None, 2])
+def test_search_in_processes(texts, Y, ours):
+    found = RandomizedSearchCV(
+        make(ours),
+        {"slideclassifier__learning_rate_init": [0.05, 0.1]},
+        n_iter=2,
+        scoring=top_k_scorer("precision_at_k"),
+        cv=KFold(2),
+        error_score="raise",
+        n_jobs=2,
+    )
+    with joblib.parallel_config(backend="loky"):
+        found.fit(texts, Y)
+    labels, scores = predict_top_k(found, texts, 3)
+    expected, expected_scores = predict_top_k(found.best_estimator_, texts, 3)
+    assert (labels == expected).all()
+    assert (scores == expected_scores).all()
+    assert ((found.cv_results_["mean_test_score"] >= 0) & (found.cv_results_["mean_test_score"] <= 1)).all()
+
+
+@pytest.mark.parametrize("function", [cross_val_score, cross_validate, learning_curve])
+def test_cross_validation_refuses_a_sparse_target(texts, Y, function):
+    try:
+        function(make(), texts, Y, scoring=top_k_scorer("precision_at_k"), cv=KFold(2), error_score="raise")
+    except (TypeError, ValueError) as error:
+        assert f"The 'y' parameter of {function.__name__} must be" in str(error)  # noqa: PT017
+    else:
+        pytest.skip(f"scikit-learn {sklearn.__version__} accepts a sparse y")
+
+
+def test_learning_curve_needs_a_context(texts, Y):
+    with sklearn.config_context(skip_parameter_validation=True):
+        sizes, train_scores, test_scores = learning_curve(
+            make(),
+            texts,
+            Y,
+            train_sizes=[10, 20],
+            scoring=top_k_scorer("precision_at_k"),
+            cv=KFold(2),
+            error_score="raise",
+        )
+    assert list(sizes) == [10, 20]
+    for scores in (train_scores, test_scores):
+        assert scores.shape == (2, 2)
+        assert ((scores >= 0) & (scores <= 1)).all()
+
+
+COMBINED = [
+    lambda model: StackingClassifier([("a", model), ("b", model)], cv=3),
+    lambda model: VotingClassifier([("a", model), ("b", model)], voting="soft"),
+    lambda model: CalibratedClassifierCV(model, cv=3),
+]
+
+
+@pytest.mark.parametrize("combine", COMBINED, ids=["stacking", "voting", "calibrated"])
+def test_combined_classifiers_of_single_labels(combine):
+    X, y = make_classification(150, 10, n_informative=6, n_classes=3, class_sep=2.0, random_state=0)
+    names = np.array(["a", "b", "c"])[y]
+    model = combine(SlideClassifier((16,), sampling="full", max_iter=20, random_state=0)).fit(X, names)
+    probabilities = model.predict_proba(X)
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert (model.predict(X) == model.classes_[probabilities.argmax(axis=1)]).all()
+    assert model.score(X, names) > 0.8
+
+
+@pytest.mark.parametrize("combine", COMBINED, ids=["stacking", "voting", "calibrated"])
+def test_combined_classifiers_refuse_a_sparse_target(texts, Y, combine):
+    features = TfidfVectorizer().fit_transform(texts)
+    with pytest.raises((TypeError, NotImplementedError), match=r"dense data is required|[Mm]ultilabel"):
+        combine(make()[-1]).fit(features, Y)
 
 
 @pytest.mark.parametrize("function", [cross_val_score, cross_validate])
