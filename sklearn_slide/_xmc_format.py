@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from sklearn.datasets import load_svmlight_file
 
 MAX_SIZE = 2**31 - 1  # of rows, features and labels: their ids are int32
+MAX_LINE_SIZE = 2**25  # bytes; a small compressed file may hold a line that memory does not
 
 _NUMBER = rb"[+-]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][+-]?\d++)?+"
 _LABELS = rb"\d{1,10}(?:,\d{1,10})*+(?=\s)"
@@ -30,6 +31,18 @@ def read_header(path, file):
             f"{MAX_SIZE}, got {shorten(line)}"
         )
     return sizes
+
+
+def read_lines(path, file, first_line, size):
+    """Return the lines that begin in the next so many bytes."""
+    chunk = file.read(size)
+    rest = file.readline(MAX_LINE_SIZE + 1)
+    if len(rest) > MAX_LINE_SIZE:
+        line = first_line + chunk.count(b"\n")
+        raise ValueError(
+            f"{path}, line {line}: expected lines of at most {MAX_LINE_SIZE} bytes, got a longer one"
+        )
+    return io.BytesIO(chunk + rest).readlines()
 
 
 def parse_rows(path, first_line, lines, n_features, n_labels):

@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import io
 import lzma
 import zlib
 from array import array
@@ -17,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch, check_array, check_random_state, gen_batches
 
 from sklearn_slide._sparse import as_configured
-from sklearn_slide._xmc_format import MAX_SIZE, parse_rows, read_header, shorten
+from sklearn_slide._xmc_format import MAX_SIZE, parse_rows, read_header, read_lines, shorten
 
 __all__ = ["dump_xmc_file", "load_wordnet", "load_xmc_file", "make_xmc_classification"]
 
@@ -153,8 +152,9 @@ def load_xmc_file(path):
     ------
     ValueError
         If the file is not in this format, with the name of the file, the line and what was expected: a header
-        of three numbers below 2**31; ids below those of the header; values finite in float32; as many rows as
-        the header says (further lines may only be blank); a compressed file that is complete.
+        of three numbers below 2**31; ids below those of the header; values finite in float32; lines of at
+        most 32 MiB; as many rows as the header says (further lines may only be blank); a compressed file that
+        is complete.
 
     References
     ----------
@@ -182,8 +182,7 @@ def load_xmc_file(path):
     with _open(path, "rb") as file:
         try:
             n_samples, n_features, n_labels = read_header(path, file)
-            while chunk := file.read(CHUNK_SIZE) + file.readline():
-                lines = io.BytesIO(chunk).readlines()
+            while lines := read_lines(path, file, n_read + 2, CHUNK_SIZE):
                 n_rows = min(len(lines), n_samples - n_read)
                 rows = parse_rows(path, n_read + 2, lines[:n_rows], n_features, n_labels)
                 for column, new in zip(columns, rows, strict=True):

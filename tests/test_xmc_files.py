@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from sklearn_slide import datasets
+from sklearn_slide import _xmc_format, datasets
 from sklearn_slide.datasets import dump_xmc_file, load_xmc_file, make_xmc_classification
 
 
@@ -272,3 +272,26 @@ def test_header_allocates_nothing(tmp_path, suffix):
             load_xmc_file(path)
 
     assert traced_peak(load)[1] < 2e6
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_line_without_end_is_refused_in_bounded_memory(tmp_path, suffix):
+    block = b"1" * 2**20
+    head = b"3 5 4\n2 0:1\n"
+    parts = [head] + [block] * 200
+    path = write(tmp_path, b"".join(map(gzip.compress if suffix else bytes, parts)), f"data.txt{suffix}")
+
+    def load():
+        with pytest.raises(ValueError, match=r"line 3: expected lines of at most 33554432 bytes"):
+            load_xmc_file(path)
+
+    assert traced_peak(load)[1] < 3 * _xmc_format.MAX_LINE_SIZE
+
+
+@pytest.mark.parametrize("chunk_size", [1, 5, 2**20])
+def test_a_line_may_be_as_long_as_the_bound(tmp_path, monkeypatch, chunk_size):
+    monkeypatch.setattr(datasets, "CHUNK_SIZE", chunk_size)
+    monkeypatch.setattr(_xmc_format, "MAX_LINE_SIZE", 40)
+    long = b"2 0:1".ljust(39) + b"\n"
+    X, Y = load_xmc_file(write(tmp_path, b"2 5 4\n" + 2 * long))
+    assert X.sum() == Y.sum() == 2
