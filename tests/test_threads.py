@@ -1,11 +1,15 @@
 """Several Python threads, forks and process pools around the estimator, each in a process of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+
+import sklearn_slide
 
 SETUP = """
     import multiprocessing, os, signal, sys, threading, time
@@ -22,13 +26,14 @@ SETUP = """
 """
 
 
-def run(code, timeout=120, **environment):
+def run(code, timeout=120, cwd=None, **environment):
     """Run code in a fresh process, which must print 'passed' as its last line."""
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SETUP) + textwrap.dedent(code) + "\nprint('passed')"],
         capture_output=True,
         text=True,
         timeout=timeout,
+        cwd=cwd,
         env=os.environ | environment,
     )
     assert result.returncode == 0, result.stderr
@@ -96,6 +101,21 @@ def test_a_fork_after_a_fit_fits_and_predicts(n_jobs):
     """)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_fork_server_fits_and_predicts(n_jobs):
+    run(f"""
+    from concurrent.futures import ProcessPoolExecutor
+    model = make(n_jobs={n_jobs}).fit(X, Y)
+    expected = model.predict_top_k(X, 3)[0]
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        assert (pool.submit(model.predict_top_k, X, 3).result(60)[0] == expected).all()
+        refitted = pool.submit(make(n_jobs={n_jobs}).fit, X, Y).result(60).predict_top_k(X, 3)[0]
+    if {n_jobs} is None:
+        assert (refitted == expected).all()
+    """)
+
+
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_joblib_workers_give_the_same_answers(backend):
     run(f"""
@@ -106,6 +126,32 @@ def test_joblib_workers_give_the_same_answers(backend):
         )
     assert (ranked[0] == fit_and_rank(0)).all() and (ranked[1] == fit_and_rank(1)).all()
     """)
+
+
+def test_without_a_place_for_the_cache(tmp_path):
+    # a file where a folder is wanted cannot be written into, not even by root
+    package = tmp_path / "sklearn_slide"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(sklearn_slide.__file__).parent, package, ignore=ignore)
+    (package / "__pycache__").touch()
+    (tmp_path / "home").touch()
+    home = str(tmp_path / "home")
+    run(
+        """
+    import sklearn_slide._numba
+    assert sklearn_slide.__file__.startswith(os.getcwd())
+    assert sklearn_slide._numba.mix.stats.cache_path is None
+    X, Y = X[:50], Y[:50]
+    labels = make(max_iter=1).fit(X, Y).predict_top_k(X, 3)[0]
+    assert labels.min() >= 0 and labels.max() < 500
+    """,
+        timeout=300,
+        cwd=tmp_path,
+        HOME=home,
+        XDG_CACHE_HOME=home,
+        NUMBA_CACHE_DIR="",
+        PYTHONPATH=str(tmp_path),
+    )
 
 
 def test_without_compilation():
