@@ -47,7 +47,7 @@ def tasks(draw):
     params = {
         "hidden_layer_sizes": draw(st.sampled_from([(), (1,), (5,), (8, 3)])),
         "activation": draw(st.sampled_from(["identity", "relu", "tanh", "logistic"])),
-        "loss": draw(st.sampled_from(["sigmoid", "softmax"])),
+        "loss": draw(st.sampled_from(["sigmoid", "softmax", "sigmoid+softmax"])),
         "solver": draw(st.sampled_from(["adagrad", "adam"])),
         "sampling": draw(st.sampled_from(["lsh", "uniform", "full"])),
         "selection": draw(st.sampled_from(["vanilla", "top_k", "threshold"])),
@@ -61,6 +61,8 @@ def tasks(draw):
         "n_jobs": draw(st.sampled_from([None] * 11 + [2])),
         "random_state": draw(st.integers(0, 9)),
     }
+    if len(params["hidden_layer_sizes"]) == 1:
+        params["n_estimators"] = draw(st.sampled_from([1, 1, 2, 3]))
     return x, y, params, draw(st.integers(1, n_labels)), draw(st.booleans())
 
 
