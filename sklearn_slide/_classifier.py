@@ -32,7 +32,7 @@ from sklearn_slide._network import (
 )
 from sklearn_slide._optimizers import SOLVERS
 from sklearn_slide._persistence import stamp_version, take_version_off
-from sklearn_slide._progress import Progress
+from sklearn_slide._progress import Progress, RowProgress
 from sklearn_slide._sampling import SELECTIONS, make_sampler, make_samples
 from sklearn_slide._sparse import as_configured
 from sklearn_slide._tables import NO_TABLES, RehashSchedule, allocate_tables, auto_rehash_interval
@@ -43,6 +43,7 @@ from sklearn_slide._validation import (
     choose_scale,
     encode_classes,
     encode_indicator,
+    is_clean,
     is_multilabel,
     require_memory,
     scale_rows,
@@ -194,7 +195,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         results of two fits with the same seed then differ slightly.
 
     verbose : bool or int, default=False
-        Whether to print a line for each epoch; 2 adds lines within long epochs.
+        Whether to print a line for each epoch, and every five seconds of a prediction; 2 adds lines within
+        long epochs.
 
     Attributes
     ----------
@@ -869,7 +871,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if self.out_activation_ == "logistic":
             # p > 1/2 where the score is positive
             indptr, indices = _inference.positive_labels(
-                x, self._network, ACTIVATIONS[self.activation], self.n_jobs
+                x, self._network, ACTIVATIONS[self.activation], self.n_jobs, self._report(x)
             )
         else:
             likely = sp.csr_array(self._probabilities(x) > 0.5)
@@ -947,21 +949,24 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_rows(self, X):
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
+        if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
+            X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
         return scale_rows(as_rows(X), self._input_scale)
+
+    def _report(self, x):
+        """Return a function that is told how many of the Rows x are done."""
+        return RowProgress(self.verbose, len(x.indptr) - 1).add
 
     def _rank(self, x, k):
         """Return the positions in classes_ of the k best labels, and their scores."""
         network, activation = self._network, ACTIVATIONS[self.activation]
         if self.retrieval == "lsh":
-            tables, screen = self._serve("tables", self._build_tables), self._serve("screen", self._screen)
-            return _retrieval.retrieved_top_k(
-                x, k, network, screen, self._hasher, tables, activation, self.n_jobs
-            )
+            index = self._serve("index", self._make_index)
+            return _retrieval.retrieved_top_k(x, k, network, index, activation, self.n_jobs, self._report(x))
         if len(x.indptr) == 2:
             screen = self._serve("screen", self._screen)
             return _screening.screened_top_k(x, k, network, screen, activation)
-        return _inference.exact_top_k(x, k, network, activation, self.n_jobs)
+        return _inference.exact_top_k(x, k, network, activation, self.n_jobs, self._report(x))
 
     def _serve(self, name, build):
         """Return what predictions make of the weights; it is made anew once these were trained further."""
@@ -969,10 +974,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self._serving[name] = self.t_, build()
         return self._serving[name][1]
 
-    def _build_tables(self):
-        tables = allocate_tables(self._hasher, self.n_outputs_)
-        _training.rebuild_tables(self._network, self._hasher, tables, self.n_jobs)
-        return tables
+    def _make_index(self):
+        screen = self._serve("screen", self._screen)
+        return _retrieval.make_index(self._network, self._hasher, screen, self.n_jobs)
 
     def _screen(self):
         return _screening.make_screen(self._network.output.weights.values, self.n_jobs)
@@ -993,4 +997,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             f"A dense result of {n_samples} samples x {self.n_outputs_} labels",
             "Use predict_top_k, or fewer samples at a time.",
         )
-        return _inference.dense_scores(x, self._network, ACTIVATIONS[self.activation], self.n_jobs)
+        return _inference.dense_scores(
+            x, self._network, ACTIVATIONS[self.activation], self.n_jobs, self._report(x)
+        )

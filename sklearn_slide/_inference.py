@@ -1,29 +1,31 @@
 """Hidden vectors -> scores of every label -> the best k, or the positive ones."""
 
-from contextlib import nullcontext
+from functools import cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # scikit-learn requires it
+from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 
 from sklearn_slide._direct import add_direct
 from sklearn_slide._network import hidden_vectors, score_labels
 from sklearn_slide._numba import njit
-from sklearn_slide._parallel import run_over_range
+from sklearn_slide._parallel import blocks, rows_of_round, run_in_rounds
 from sklearn_slide._screening import CHUNK, insert_best
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
 _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
+_BLAS_SPEED = 50  # multiplications in the time of one elsewhere
 
 
 @njit
-def score_rows(x, h, start, stop, network, labels, logits):
-    """Fill rows start to stop of logits, float32 (n_samples, n_labels), each row by itself in a fixed order.
+def score_rows(x, h, first_row, network, labels, logits):
+    """Fill logits, float32 (n_rows, n_labels), each row by itself in a fixed order.
 
-    x Rows, h float32 (n_samples, n_units), labels int32 (n_labels,) all labels.
+    x Rows, of which those from first_row on are scored; h float32 (n_rows, n_units), labels int32 (n_labels,)
+    all labels.
     """
-    for i in range(start, stop):
+    for i in range(logits.shape[0]):
         score_labels(h[i], labels, labels.shape[0], network.output, logits[i])
-        add_direct(x, i, network.direct, 0, logits[i])
+        add_direct(x, first_row + i, network.direct, 0, logits[i])
 
 
 @njit
@@ -45,34 +47,41 @@ def merge_top_k(logits, biases, first_label, labels, scores):
     """
     k, n_block = labels.shape[1], logits.shape[1]
     for i in range(logits.shape[0]):
+        # views of the row once, not for each label: a view takes longer than a comparison
+        row, best, best_scores = logits[i], labels[i], scores[i]
         for start in range(0, n_block, CHUNK):
             stop = min(start + CHUNK, n_block)
-            high = np.float32(-np.inf)
-            for b in range(start, stop):
-                high = max(high, logits[i, b] + biases[b])
-            if high > scores[i, k - 1]:
+            if sums_hold_more(row[start:stop], biases[start:stop], best_scores[k - 1]):
                 for b in range(start, stop):
-                    insert_best(first_label + b, logits[i, b] + biases[b], labels[i], scores[i])
+                    score = row[b] + biases[b]
+                    if score >= best_scores[k - 1]:
+                        insert_best(first_label + b, score, best, best_scores)
 
 
-def dense_scores(x, network, activation, n_jobs):
-    """Compute the logits of every sample and label, float32 (n_samples, n_labels)."""
-    n_samples, n_labels = len(x.indptr) - 1, network.output.weights.values.shape[0]
-    h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
+@njit
+def sums_hold_more(values, biases, least):
+    """Tell whether one of the sums values + biases, both float32, is least or more, as holds_more does."""
+    n = np.int32(0)
+    for b in range(values.shape[0]):
+        n = np.int32(n + np.int32(values[b] + biases[b] >= least))
+    return n > 0
+
+
+def dense_scores(x, network, activation, n_jobs, report):
+    """Compute the logits of every sample and label, float32 (n_samples, n_labels).
+
+    report(number of samples) is called from time to time, here and below.
+    """
+    n_samples, (n_labels, n_units) = len(x.indptr) - 1, network.output.weights.values.shape
     logits = np.empty((n_samples, n_labels), dtype=np.float32)
     every_label = np.arange(n_labels, dtype=np.int32)
 
     def part(first, last):
-        score_rows(x, h, first, last, network, every_label, logits)
+        h = hidden_vectors(x, first, last, network, activation, 1)
+        score_rows(x, h, first, network, every_label, logits[first:last])
 
-    run_over_range(part, 0, n_samples, n_jobs)
+    run_in_rounds(part, n_samples, rows_of_round(n_labels * n_units), n_jobs, report)
     return logits
-
-
-def blocks(start, stop, size):
-    """Yield the bounds of the blocks of a range."""
-    for first in range(start, stop, size):
-        yield first, min(first + size, stop)
 
 
 def score_blocks(x, start, stop, network, activation):
@@ -93,12 +102,20 @@ def score_blocks(x, start, stop, network, activation):
             yield first, last, first_label, logits
 
 
-def one_blas_thread(n_samples):
-    """Keep BLAS to the thread that calls it: n_jobs says how many there are. One sample gives it no work."""
-    return threadpool_limits(1, user_api="blas") if n_samples > 1 else nullcontext()
+def run_with_blas(part, n_samples, network, n_jobs, report):
+    """Run part(start, stop) in rounds, with BLAS in one thread: n_jobs says how many there are."""
+    rows = rows_of_round(network.output.weights.values.size / _BLAS_SPEED)
+    with blas().limit(limits=1, user_api="blas"):
+        return run_in_rounds(part, n_samples, rows, n_jobs, report)
 
 
-def exact_top_k(x, k, network, activation, n_jobs):
+@cache
+def blas():
+    """Find the libraries with thread pools; that takes longer than to rank a sample."""
+    return ThreadpoolController()
+
+
+def exact_top_k(x, k, network, activation, n_jobs, report):
     """Rank every label; return labels int32 and scores float32, (n_samples, k)."""
     n_samples = len(x.indptr) - 1
     labels = np.zeros((n_samples, k), dtype=np.int32)
@@ -110,12 +127,11 @@ def exact_top_k(x, k, network, activation, n_jobs):
             chosen = biases[first_label : first_label + logits.shape[1]]
             merge_top_k(logits, chosen, first_label, labels[first:last], scores[first:last])
 
-    with one_blas_thread(n_samples):
-        run_over_range(part, 0, n_samples, n_jobs)
+    run_with_blas(part, n_samples, network, n_jobs, report)
     return labels, scores
 
 
-def positive_labels(x, network, activation, n_jobs):
+def positive_labels(x, network, activation, n_jobs, report):
     """Find the labels with a positive logit; return indptr, int64, and indices, int32, of a CSR matrix."""
     n_samples, biases = len(x.indptr) - 1, network.output.biases.values.ravel()
 
@@ -130,8 +146,7 @@ def positive_labels(x, network, activation, n_jobs):
         order = np.argsort(rows, kind="stable")
         return rows[order], columns[order]
 
-    with one_blas_thread(n_samples):
-        found = run_over_range(part, 0, n_samples, n_jobs)
+    found = run_with_blas(part, n_samples, network, n_jobs, report)
     rows, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
     counts = np.bincount(rows + 1, minlength=n_samples + 1)
     return np.cumsum(counts), columns.astype(np.int32)

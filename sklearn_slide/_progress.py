@@ -1,4 +1,4 @@
-"""Lines about the progress of training."""
+"""Lines about the progress of training and of long predictions."""
 
 import time
 
@@ -52,3 +52,24 @@ class Progress:
             f"samples/s = {rate:.0f}, remaining = {samples_left / rate:.0f} s",
             flush=True,
         )
+
+
+class RowProgress:
+    """Print a line about a prediction for n_samples samples every five seconds, if verbose is at least 1."""
+
+    def __init__(self, verbose, n_samples):
+        self._verbose, self._n_samples, self._n_done = int(verbose), n_samples, 0
+        self._started = self._last_line = time.perf_counter()
+
+    def add(self, n_samples):
+        """Count samples that are done."""
+        self._n_done += n_samples
+        now = time.perf_counter()
+        if self._verbose and now - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            rate = self._n_done / (now - self._started)
+            print(
+                f"Predicted {self._n_done} of {self._n_samples} samples, samples/s = {rate:.0f}, "
+                f"remaining = {(self._n_samples - self._n_done) / rate:.0f} s",
+                flush=True,
+            )

@@ -1,14 +1,18 @@
 """The labels worth scoring for a sample: those that direct weights or its buckets name."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sklearn_slide._direct import add_direct
-from sklearn_slide._hashing import hash_vector, work_size
-from sklearn_slide._network import hidden_vectors
+from sklearn_slide._hashing import Hasher, hash_vector, work_size
+from sklearn_slide._network import forward, hidden_width
 from sklearn_slide._numba import njit
-from sklearn_slide._parallel import run_over_range
-from sklearn_slide._sampling import add_label, add_most_met, count_collisions, make_active_set
-from sklearn_slide._screening import CHUNK, rank_screened, score_rounded
+from sklearn_slide._parallel import rows_of_round, run_in_rounds
+from sklearn_slide._sampling import ActiveSet, add_label, add_most_met, count_collisions, make_active_set
+from sklearn_slide._screening import Screen, rank_screened, score_rounded
+from sklearn_slide._tables import Tables, allocate_tables
+from sklearn_slide._training import rebuild_tables
 
 # The share of the labels that is scored for a sample at most; direct weights tell of up to half of it.
 _SHARE = 0.05
@@ -51,22 +55,74 @@ def clear_direct(x, i, direct, scores):
             scores[direct.labels[q]] = 0.0
 
 
+class Scratch(NamedTuple):
+    """What a thread works with while it retrieves; zero between samples where it says so."""
+
+    active: ActiveSet
+    codes: np.ndarray  # int32 (n_tables,)
+    hash_work: np.ndarray  # float32 (work_size(hasher),)
+    hidden: np.ndarray  # float32 (n_hidden or 1, width)
+    logits: np.ndarray  # float32 (n_labels,)
+    direct_scores: np.ndarray  # float32 (n_labels,), zero between samples
+
+
+class Index(NamedTuple):
+    """What is made of a network once, for retrieval."""
+
+    hasher: Hasher
+    tables: Tables
+    screen: Screen
+    unused: list  # of Scratch: a thread takes one or makes one, and puts it here when it is done
+
+
+def make_index(network, hasher, screen, n_jobs):
+    """Hash the labels of a network into tables."""
+    tables = allocate_tables(hasher, len(screen.labels))
+    rebuild_tables(network, hasher, tables, n_jobs)
+    return Index(hasher, tables, screen, [])
+
+
+def take_scratch(index, network):
+    """Return a Scratch that no thread uses: to allocate one takes as long as a ranking."""
+    try:
+        return index.unused.pop()
+    except IndexError:
+        pass
+    n_labels, n_tables = len(index.screen.labels), index.hasher.n_tables
+    active = make_active_set(n_labels, n_labels, n_tables, int(np.diff(index.tables.offsets, axis=1).max()))
+    active.table_order[:] = np.arange(n_tables)
+    return Scratch(
+        active=active,
+        codes=np.empty(n_tables, dtype=np.int32),
+        hash_work=np.empty(work_size(index.hasher), dtype=np.float32),
+        hidden=np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32),
+        logits=np.empty(n_labels, dtype=np.float32),
+        direct_scores=np.zeros(n_labels, dtype=np.float32),
+    )
+
+
 @njit
 def retrieve_rows(
-    x, h, start, stop, network, screen, hasher, tables, biases, limit, active, codes, floats, labels, scores
+    x, start, stop, network, activation, screen, hasher, tables, biases, limit, scratch, labels, scores
 ):
     """Rank, for the rows start to stop, the candidates alone: limit of n_labels, or k if that is more.
 
-    x Rows, h float32 (n_rows, n_units), biases float32 (n_labels,), active ActiveSet, codes int32
-    (n_tables,), floats a tuple of float32 scratch, labels int32 and scores float32 (n_rows, k). Half of the
-    candidates at most come from the direct weights, the rest are those that share most buckets with the
-    hidden vector. Too few are filled up from label 0 on.
+    x Rows, biases float32 (n_labels,), labels int32 and scores float32 (n_rows, k). Half of the candidates at
+    most come from the direct weights, the rest are those that share most buckets with the hidden vector. Too
+    few are filled up from label 0 on.
     """
-    k = labels.shape[1]
-    direct_scores, logits, highest, work = floats
+    k, n_units = labels.shape[1], screen.values.shape[1]
+    active, codes, logits, direct_scores = (
+        scratch.active,
+        scratch.codes,
+        scratch.logits,
+        scratch.direct_scores,
+    )
     for i in range(start, stop):
+        forward(x, i, network, activation, scratch.hidden)
+        h = scratch.hidden[-1, :n_units]
         n = add_best_direct(x, i, network, biases, (limit + 1) // 2, active, direct_scores, logits)
-        hash_vector(h[i], hasher, work, codes)
+        hash_vector(h, hasher, scratch.hash_work, codes)
         n_candidates = count_collisions(codes, tables, active.bucket.shape[0], active)
         n = add_most_met(n_candidates, limit, n, active)
         for b in range(n_candidates):
@@ -75,45 +131,38 @@ def retrieve_rows(
         while n < k:
             n = add_label(y, n, active)
             y += 1
-        score_rounded(h[i], active.labels, n, screen, biases, logits)
+        score_rounded(h, active.labels, n, screen, biases, logits)
         for a in range(n):
             logits[a] += direct_scores[active.labels[a]]
         clear_direct(x, i, network.direct, direct_scores)
-        rank_screened(x, i, h[i], active.labels, n, network, screen, logits, highest, labels[i], scores[i])
+        rank_screened(x, i, h, active.labels, n, network, screen, logits, labels[i], scores[i])
 
 
-def retrieved_top_k(x, k, network, screen, hasher, tables, activation, n_jobs):
+def retrieved_top_k(x, k, network, index, activation, n_jobs, report):
     """Rank the candidates of each sample; return labels int32 and scores float32, (n_samples, k)."""
-    n_samples, n_labels = len(x.indptr) - 1, len(screen.values)
+    n_samples, (n_labels, n_units) = len(x.indptr) - 1, index.screen.values.shape
     labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
-    h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
-    largest_bucket = int(np.diff(tables.offsets, axis=1).max())
     biases = network.output.biases.values.ravel()
     limit = int(np.ceil(_SHARE * n_labels))
 
     def part(first, last):
-        active = make_active_set(n_labels, n_labels, hasher.n_tables, largest_bucket)
-        active.table_order[:] = np.arange(hasher.n_tables)
-        codes = np.empty(hasher.n_tables, dtype=np.int32)
-        sizes = (n_labels, n_labels, n_labels // CHUNK + 1, work_size(hasher))
-        floats = tuple(np.zeros(size, dtype=np.float32) for size in sizes)
+        scratch = take_scratch(index, network)
         retrieve_rows(
             x,
-            h,
             first,
             last,
             network,
-            screen,
-            hasher,
-            tables,
+            activation,
+            index.screen,
+            index.hasher,
+            index.tables,
             biases,
             limit,
-            active,
-            codes,
-            floats,
+            scratch,
             labels,
             scores,
         )
+        index.unused.append(scratch)
 
-    run_over_range(part, 0, n_samples, n_jobs)
+    run_in_rounds(part, n_samples, rows_of_round(limit * n_units), n_jobs, report)
     return labels, scores

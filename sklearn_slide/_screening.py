@@ -14,7 +14,7 @@ from sklearn_slide._network import forward, hidden_width
 from sklearn_slide._numba import njit
 from sklearn_slide._parallel import run_over_range
 
-CHUNK = 64  # scores whose maximum is found first: most chunks hold nothing for the best k
+CHUNK = 64  # scores that are looked at together first: most chunks hold nothing for the best k
 # A wide margin for the rounding of sums of float32: a share of the sum, or of the lengths of two vectors.
 _ROUNDING = np.float32(2.0**-16)
 
@@ -25,6 +25,8 @@ class Screen(NamedTuple):
     values: np.ndarray  # int8 (n_labels, n_units)
     scales: np.ndarray  # float32 (n_labels,)
     errors: np.ndarray  # float32 (n_labels,)
+    largest_error: np.float32
+    labels: np.ndarray  # int32 (n_labels,), all of them
 
 
 def make_screen(weights, n_jobs):
@@ -34,9 +36,11 @@ def make_screen(weights, n_jobs):
         np.empty(weights.shape, dtype=np.int8),
         np.empty(n_labels, dtype=np.float32),
         np.empty(n_labels, dtype=np.float32),
+        np.float32(0.0),
+        np.arange(n_labels, dtype=np.int32),
     )
     run_over_range(lambda start, stop: round_rows(weights, start, stop, screen), 0, n_labels, n_jobs)
-    return screen
+    return screen._replace(largest_error=screen.errors.max())
 
 
 @njit
@@ -125,11 +129,20 @@ def insert_best(y, score, labels, scores):
 
 
 @njit
-def rank_screened(x, i, h, candidates, n, network, screen, logits, highest, labels, scores):
+def holds_more(values, least):
+    """Tell whether one of the values, float32, is least or more; a count, for which vector units serve."""
+    n = np.int32(0)
+    for a in range(values.shape[0]):
+        n = np.int32(n + np.int32(values[a] >= least))
+    return n > 0
+
+
+@njit
+def rank_screened(x, i, h, candidates, n, network, screen, logits, labels, scores):
     """Find the best k of the labels candidates[:n], n at least k, given their rounded scores.
 
-    x Rows, h float32 (n_units,), candidates int32, logits float32 the rounded scores, highest float32
-    (n / CHUNK,) scratch, labels int32 (k,), scores float32 (k,).
+    x Rows, h float32 (n_units,), candidates int32, logits float32 the rounded scores, labels int32 (k,),
+    scores float32 (k,).
     """
     length = np.float32(0.0)
     for u in range(h.shape[0]):
@@ -137,64 +150,48 @@ def rank_screened(x, i, h, candidates, n, network, screen, logits, highest, labe
     length = np.sqrt(length)
     labels[:] = 0
     scores[:] = -np.inf
-    n_chunks = (n + CHUNK - 1) // CHUNK
-    for c in range(n_chunks):
-        start, stop = c * CHUNK, min(n, (c + 1) * CHUNK)
-        high = np.float32(-np.inf)
-        for a in range(start, stop):
-            high = max(high, logits[a])
-        highest[c] = high
-        if high > scores[-1]:
+    for start in range(0, n, CHUNK):
+        stop = min(start + CHUNK, n)
+        if holds_more(logits[start:stop], scores[-1]):
             for a in range(start, stop):
-                insert_best(a, logits[a], labels, scores)
+                if logits[a] > scores[-1]:
+                    insert_best(a, logits[a], labels, scores)
     # each of the best by rounded scores has at least the score `least`, and so has the k-th best label
-    least, error = np.float32(np.inf), np.float32(0.0)
+    least = np.float32(np.inf)
     for s in range(labels.shape[0]):
         least = min(least, scores[s] - screen.errors[candidates[labels[s]]] * length)
     least -= _ROUNDING * (np.float32(1.0) + abs(least))
-    for a in range(n):
-        error = max(error, screen.errors[candidates[a]])
     labels[:] = 0
     scores[:] = -np.inf
-    for c in range(n_chunks):
-        if highest[c] + error * length >= least:
-            for a in range(c * CHUNK, min(n, (c + 1) * CHUNK)):
+    for start in range(0, n, CHUNK):
+        stop = min(start + CHUNK, n)
+        if holds_more(logits[start:stop], least - screen.largest_error * length):
+            for a in range(start, stop):
                 y = candidates[a]
                 if logits[a] + screen.errors[y] * length >= least:
                     insert_best(y, score_label(x, i, h, y, network), labels, scores)
 
 
 @njit
-def rank_rows(x, network, activation, screen, every_label, biases, hidden, logits, highest, labels, scores):
+def rank_rows(x, network, activation, screen, biases, hidden, logits, labels, scores):
     """Rank every label for each sample; logits float32 (n_labels,), labels and scores (n_samples, k).
 
-    every_label int32 (n_labels,), biases float32 (n_labels,), hidden float32 scratch of forward, the rest
-    as for rank_screened.
+    biases float32 (n_labels,), hidden float32 scratch of forward, the rest as for rank_screened.
     """
-    n_units, n_labels = screen.values.shape[1], every_label.shape[0]
+    n_labels, n_units = screen.values.shape
     for i in range(labels.shape[0]):
         forward(x, i, network, activation, hidden)
         h = hidden[-1, :n_units]
-        score_rounded(h, every_label, n_labels, screen, biases, logits)
+        score_rounded(h, screen.labels, n_labels, screen, biases, logits)
         add_direct(x, i, network.direct, 0, logits)
-        rank_screened(x, i, h, every_label, n_labels, network, screen, logits, highest, labels[i], scores[i])
+        rank_screened(x, i, h, screen.labels, n_labels, network, screen, logits, labels[i], scores[i])
 
 
 def screened_top_k(x, k, network, screen, activation):
     """Rank every label, sample by sample; return labels int32 and scores float32, (n_samples, k)."""
     n_samples, n_labels = len(x.indptr) - 1, len(screen.values)
     labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
-    rank_rows(
-        x,
-        network,
-        activation,
-        screen,
-        np.arange(n_labels, dtype=np.int32),
-        network.output.biases.values.ravel(),
-        np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32),
-        np.empty(n_labels, dtype=np.float32),
-        np.empty(-(-n_labels // CHUNK), dtype=np.float32),
-        labels,
-        scores,
-    )
+    hidden = np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32)
+    biases, logits = network.output.biases.values.ravel(), np.empty(n_labels, dtype=np.float32)
+    rank_rows(x, network, activation, screen, biases, hidden, logits, labels, scores)
     return labels, scores

@@ -18,7 +18,7 @@ from sklearn_slide._network import (
 )
 from sklearn_slide._numba import njit, start_stream
 from sklearn_slide._optimizers import Solver
-from sklearn_slide._parallel import run_over_range, run_parts, split_range
+from sklearn_slide._parallel import rows_of_round, run_over_range, run_parts, split_range
 from sklearn_slide._sampling import (
     ActiveSet,
     Sampler,
@@ -125,10 +125,6 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
     return total_loss, total_active
 
 
-# A round of one thread is about this many multiplications by a weight: some tenths of a second.
-_ROUND_WORK = 3e8
-
-
 def rebuild_tables(network, hasher, tables, n_jobs):
     """Hash the weights of every label and sort the labels into the tables anew."""
     values = network.output.weights.values
@@ -152,7 +148,7 @@ def train_rounds(samples, order, engine, scratches, rates, schedule, n_seen, see
     """
     n_jobs = len(scratches)
     n_units = engine.network.output.weights.values.shape[1]
-    size = int(np.clip(_ROUND_WORK / (len(scratches[0].logits) * n_units), 1, 8192)) * n_jobs
+    size = rows_of_round(len(scratches[0].logits) * n_units) * n_jobs
 
     def train_part(start, stop, scratch):
         return train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch)

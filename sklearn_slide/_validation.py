@@ -23,6 +23,19 @@ def as_rows(X):
     return Rows(X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int32, copy=False), X.data)
 
 
+def is_clean(X, n_features):
+    """Tell whether X is what validation would return: CSR of finite float32 with n_features columns."""
+    return (
+        sp.issparse(X)
+        and X.format == "csr"
+        and X.dtype == np.float32
+        and X.ndim == 2
+        and X.shape[0] > 0
+        and X.shape[1] == n_features
+        and bool(np.isfinite(X.data).all())
+    )
+
+
 def choose_scale(x):
     """Return the power of two that brings the median length of the samples x, Rows, nearest to 1.
 

@@ -256,7 +256,7 @@ def test_verbose(data, capsys, monkeypatch):
         for word in ("Epoch 2/2, 100%", "loss =", "labels scored =", "samples/s =", "remaining = 0 s")
     )
     monkeypatch.setattr("sklearn_slide._progress._SECONDS_BETWEEN_LINES", 0.0)
-    monkeypatch.setattr("sklearn_slide._training._ROUND_WORK", 1.0)
+    monkeypatch.setattr("sklearn_slide._parallel._ROUND_WORK", 1.0)
     make(verbose=2).fit(*data)
     assert len(capsys.readouterr().out.splitlines()) == 240
     make().fit(*data)
