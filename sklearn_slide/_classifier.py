@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from sklearn_slide import _inference, _retrieval, _screening, _training
+from sklearn_slide import _compact, _inference, _retrieval, _screening, _training
 from sklearn_slide._direct import count_products, find_pairs, no_pairs
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._growth import grow_output
@@ -23,6 +23,7 @@ from sklearn_slide._losses import LOSSES, OUTPUT_ACTIVATIONS, worse_than_guessin
 from sklearn_slide._network import (
     ACTIVATIONS,
     DIRECT_NORM,
+    float_rows,
     initialise_output,
     join_networks,
     make_network,
@@ -385,10 +386,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         state = super().__getstate__()
         if "_serving" in state:  # what predictions make anew
             state = {**state, "_serving": {}}
+        if state.get("_compact") == "float16":
+            state = {**state, "_network": _compact.store_weights(state["_network"], np.float16)}
         return stamp_version(state)
 
     def __setstate__(self, state):
-        super().__setstate__(take_version_off(state, type(self).__name__))
+        state = take_version_off(state, type(self).__name__)
+        if state.get("_compact") == "float16":
+            state["_network"] = _compact.store_weights(state["_network"], np.float32)
+        super().__setstate__(state)
 
     @property
     def n_layers_(self):
@@ -397,14 +403,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     @property
     def coefs_(self):
         hidden = self._network.hidden[: self._network.n_hidden]
-        coefs = [layer.weights.values for layer in hidden] + [self._network.output.weights.values.T]
+        weights = [layer.weights for layer in (*hidden, self._network.output)]
+        coefs = [float_rows(each, 0, len(each.values)) for each in weights]
+        coefs[-1] = coefs[-1].T
+        if hidden:
+            coefs[0] = _compact.spread_rows(coefs[0], self._places)
         return [self._unscaled(coefs[0]), *coefs[1:]]
 
     @property
     def direct_coef_(self):
-        direct = self._network.direct
-        shape = (self.n_features_in_, self.n_outputs_)
-        return sp.csr_array((self._unscaled(direct.weights), direct.labels, direct.indptr), shape=shape)
+        direct = _compact.direct_matrix(self._network.direct, self._places, self.n_outputs_)
+        direct.data = self._unscaled(direct.data)
+        return direct
 
     def _unscaled(self, weights):
         """Turn weights of the scaled input into those of X as it is."""
@@ -465,6 +475,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             samples = self._encode(*data)
             decay = self.learning_rate == "linear"
             if going_on:
+                self._require_trainable()
                 self._train(samples, self.max_iter, decay, validation)
             networks = []
             for seed in seeds:
@@ -517,10 +528,57 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             samples = self._encode(*self._check_data(X, y, first, sample_weight, classes, partial=True))
             if first:
                 self._initialise(samples, *self._draw_seeds(1))
-            elif len(known) < self.n_outputs_:
+            else:
+                self._require_trainable()
+            if not first and len(known) < self.n_outputs_:
                 self._grow(samples, known)
             self._train(samples, 1)
         return self
+
+    def compact(self, dtype="float32"):
+        """Drop what only training needs, and round the weights if asked for, to serve predictions.
+
+        Features that no training sample had are dropped as well: their weights are still the random ones.
+
+        Parameters
+        ----------
+        dtype : {'float32', 'float16', 'int8'}, default='float32'
+            'float32' leaves the weights as they are. 'float16' rounds them to two bytes, which they take when
+            stored; in memory they take four. 'int8' rounds them to one byte, with a scale for each row, there
+            and in memory; direct weights that round to 0 are dropped.
+
+        Returns
+        -------
+        self : object
+            The classifier, changed in place. It predicts, but `partial_fit` and a warm start refuse it.
+
+        Raises
+        ------
+        ValueError
+            If dtype is not allowed or cannot hold the weights, or the classifier is compact already.
+        """
+        check_is_fitted(self)
+        if dtype not in _compact.DTYPES:
+            raise ValueError(f"dtype must be one of {list(_compact.DTYPES)}. Got {dtype!r}.")
+        if self._compact is not None:
+            raise ValueError(
+                f"The classifier is already compact, with dtype={self._compact!r}. Compact the one that was "
+                "fitted, or fit again."
+            )
+        kept = np.flatnonzero(self._seen).astype(np.int32)
+        self._network = _compact.compact_network(self._network, kept, dtype, self.n_jobs)
+        if self._network.n_hidden:
+            self._places = _compact.feature_places(kept, self.n_features_in_)
+        self._tables, self._schedule, self._serving = NO_TABLES, None, {}
+        self._compact = dtype
+        return self
+
+    def _require_trainable(self):
+        if self._compact is not None:
+            raise ValueError(
+                f"compact({self._compact!r}) has dropped what training goes on from. Call it on a copy "
+                "(copy.deepcopy) and train the original, or fit anew with warm_start=False."
+            )
 
     def estimate_memory(self, X, y):
         """Estimate the memory that `fit` needs for X and y, without fitting.
@@ -627,6 +685,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.out_activation_ = "softmax" if loss == "softmax" else "logistic"
         self._loss = loss
         self._solver = self.solver
+        self._seen = np.zeros(self.n_features_in_, dtype=bool)
+        self._places, self._compact = None, None
         self.t_, self.n_iter_ = 0, 0
         self.loss_curve_, self.active_size_curve_ = [], []
         self.best_loss_ = np.inf
@@ -690,6 +750,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         score takes the place of the loss, and the network becomes what it was when the score was best.
         """
         self._serving.clear()
+        self._seen = self._seen | (np.bincount(samples.x.indices, minlength=self.n_features_in_) > 0)
         state = (self._network, self._hasher, self._tables)
         self._network, self._hasher, self._tables = writable(state)
         engine = self._make_engine()
@@ -843,7 +904,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
         """
-        x = self._check_rows(X) if check_input else scale_rows(as_rows(X), self._input_scale)
+        x = self._check_rows(X) if check_input else self._to_network(X)
         if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
             raise ValueError(
                 f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
@@ -951,7 +1012,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
-        return scale_rows(as_rows(X), self._input_scale)
+        return self._to_network(X)
+
+    def _to_network(self, X):
+        """Turn validated samples into the Rows that the network takes."""
+        return _compact.place_features(scale_rows(as_rows(X), self._input_scale), self._places)
 
     def _report(self, x):
         """Return a function that is told how many of the Rows x are done."""
@@ -979,7 +1044,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return _retrieval.make_index(self._network, self._hasher, screen, self.n_jobs)
 
     def _screen(self):
-        return _screening.make_screen(self._network.output.weights.values, self.n_jobs)
+        return _screening.make_screen(self._network.output.weights, self.n_jobs)
 
     def _probabilities(self, x):
         """Compute the probability of every label, float64 (n_samples, n_outputs_)."""

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._numba import njit
-from sklearn_slide._optimizers import ADAGRAD
+from sklearn_slide._optimizers import ADAGRAD, NO_SCALES
 
 
 class Direct(NamedTuple):
@@ -19,8 +19,9 @@ class Direct(NamedTuple):
 
     indptr: np.ndarray  # int64 (n_features + 1,)
     labels: np.ndarray  # int32 (n_pairs,), ascending for each feature
-    weights: np.ndarray  # float32 (n_pairs,)
+    weights: np.ndarray  # float32 (n_pairs,), or int8 for predictions alone
     gain: np.float32  # how far these weights step, against those of the output layer
+    scales: np.ndarray = NO_SCALES  # float32 (n_features,) with int8 weights, (0,) with float32
 
 
 # About so many products are added up at a time to find the pairs.
@@ -113,11 +114,13 @@ def add_direct(x, i, direct, first, scores):
     n_block = scores.shape[0]
     for p in range(x.indptr[i], x.indptr[i + 1]):
         j, value = x.indices[p], x.data[p]
+        if direct.scales.shape[0]:
+            value *= direct.scales[j]
         start, stop = direct.indptr[j], direct.indptr[j + 1]
         start = first_at_least(direct.labels, start, stop, first)
         stop = first_at_least(direct.labels, start, stop, first + n_block)
         for q in range(start, stop):
-            scores[direct.labels[q] - first] += value * direct.weights[q]
+            scores[direct.labels[q] - first] += value * np.float32(direct.weights[q])
 
 
 class Matches(NamedTuple):

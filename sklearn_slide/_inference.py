@@ -6,8 +6,9 @@ import numpy as np
 from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 
 from sklearn_slide._direct import add_direct
-from sklearn_slide._network import hidden_vectors, score_labels
+from sklearn_slide._network import float_rows, hidden_vectors, score_labels
 from sklearn_slide._numba import njit
+from sklearn_slide._optimizers import NO_SCALES
 from sklearn_slide._parallel import blocks, rows_of_round, run_in_rounds
 from sklearn_slide._screening import CHUNK, insert_best
 
@@ -75,6 +76,10 @@ def dense_scores(x, network, activation, n_jobs, report):
     n_samples, (n_labels, n_units) = len(x.indptr) - 1, network.output.weights.values.shape
     logits = np.empty((n_samples, n_labels), dtype=np.float32)
     every_label = np.arange(n_labels, dtype=np.int32)
+    weights = network.output.weights._replace(
+        values=float_rows(network.output.weights, 0, n_labels), scales=NO_SCALES
+    )
+    network = network._replace(output=network.output._replace(weights=weights))
 
     def part(first, last):
         h = hidden_vectors(x, first, last, network, activation, 1)
@@ -90,14 +95,14 @@ def score_blocks(x, start, stop, network, activation):
     Blocks with the same samples follow each other by ascending label. The logits, float32 (n_rows, n_block),
     are overwritten by the next block.
     """
-    weights = network.output.weights.values
-    scratch = np.empty(min(_BLOCK_ROWS, stop - start) * min(_BLOCK_LABELS, len(weights)), dtype=np.float32)
+    weights, n_labels = network.output.weights, len(network.output.weights.values)
+    scratch = np.empty(min(_BLOCK_ROWS, stop - start) * min(_BLOCK_LABELS, n_labels), dtype=np.float32)
     for first, last in blocks(start, stop, _BLOCK_ROWS):
         h = hidden_vectors(x, first, last, network, activation, 1)
-        for first_label, last_label in blocks(0, len(weights), _BLOCK_LABELS):
+        for first_label, last_label in blocks(0, n_labels, _BLOCK_LABELS):
             shape = last - first, last_label - first_label
             logits = scratch[: shape[0] * shape[1]].reshape(shape)
-            np.matmul(h, weights[first_label:last_label].T, out=logits)
+            np.matmul(h, float_rows(weights, first_label, last_label).T, out=logits)
             add_direct_rows(x, first, network, first_label, logits)
             yield first, last, first_label, logits
 

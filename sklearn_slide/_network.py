@@ -75,26 +75,30 @@ def forward(x, i, network, activation, hidden):
 @njit
 def forward_input(x, i, layer, h):
     """Compute h = b + sum of x_ij W_j over the features j of sample i; h float32 (n_units,)."""
-    weights, n_units = layer.weights.values, layer.weights.values.shape[1]
+    weights, scales, n_units = layer.weights.values, layer.weights.scales, layer.weights.values.shape[1]
     for u in range(n_units):
         h[u] = layer.biases.values[0, u]
     for p in range(x.indptr[i], x.indptr[i + 1]):
         j, value = x.indices[p], x.data[p]
+        if scales.shape[0]:
+            value *= scales[j]
         for u in range(n_units):
-            h[u] += value * weights[j, u]
+            h[u] += value * np.float32(weights[j, u])
 
 
 @njit
 def forward_hidden(inputs, layer, h):
     """Compute h = b + inputs W; inputs float32 (n_in,), h float32 (n_units,)."""
-    weights, n_units = layer.weights.values, layer.weights.values.shape[1]
+    weights, scales, n_units = layer.weights.values, layer.weights.scales, layer.weights.values.shape[1]
     for u in range(n_units):
         h[u] = layer.biases.values[0, u]
     for v in range(weights.shape[0]):
         value = inputs[v]
+        if scales.shape[0]:
+            value *= scales[v]
         if value != 0.0:
             for u in range(n_units):
-                h[u] += value * weights[v, u]
+                h[u] += value * np.float32(weights[v, u])
 
 
 @njit
@@ -313,6 +317,24 @@ def _join_layers(layers, joined_biases=True):
 
     weights, biases = zip(*layers, strict=True)
     return Layer(join(weights, np.hstack), join(biases, np.hstack if joined_biases else sum))
+
+
+def float_rows(weights, start, stop):
+    """Return the rows start to stop of Weights, float32: a view, or made of int8 values and their scales."""
+    if not len(weights.scales):
+        return weights.values[start:stop]
+    rows = np.empty((stop - start, weights.values.shape[1]), dtype=np.float32)
+    scale_values(weights, start, rows)
+    return rows
+
+
+@njit
+def scale_values(weights, start, rows):
+    """Fill rows, float32 (n_rows, n_columns), with the rows of int8 Weights from start on, scaled."""
+    values, scales = weights.values, weights.scales
+    for r in range(rows.shape[0]):
+        for u in range(rows.shape[1]):
+            rows[r, u] = scales[start + r] * np.float32(values[start + r, u])
 
 
 @njit

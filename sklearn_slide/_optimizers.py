@@ -16,15 +16,22 @@ SOLVERS = {"adagrad": ADAGRAD, "adam": ADAM}
 BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
-class Weights(NamedTuple):
-    """A float32 matrix that is updated a row at a time, and what the solver remembers of each row."""
+NO_SCALES = np.zeros(0, dtype=np.float32)
 
-    values: np.ndarray  # float32 (n_rows, n_columns), C-contiguous
+
+class Weights(NamedTuple):
+    """A float32 matrix that is updated a row at a time, and what the solver remembers of each row.
+
+    For predictions alone it may be int8, with a scale for each row that its values are multiplied by.
+    """
+
+    values: np.ndarray  # float32 or int8 (n_rows, n_columns), C-contiguous
     steps: (
         np.ndarray
     )  # float32 (n_rows,): adagrad's sum of mean squared gradients, or adam's number of updates
     first_moment: np.ndarray  # float32, the shape of values with adam, (0, 0) with adagrad
     second_moment: np.ndarray  # float32, as first_moment
+    scales: np.ndarray = NO_SCALES  # float32 (n_rows,) with int8 values, (0,) with float32
 
 
 class Solver(NamedTuple):

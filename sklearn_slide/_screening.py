@@ -30,22 +30,25 @@ class Screen(NamedTuple):
 
 
 def make_screen(weights, n_jobs):
-    """Round weights, float32 (n_labels, n_units), each row with a scale of its own; return the Screen."""
-    n_labels = len(weights)
-    screen = Screen(
-        np.empty(weights.shape, dtype=np.int8),
-        np.empty(n_labels, dtype=np.float32),
-        np.empty(n_labels, dtype=np.float32),
-        np.float32(0.0),
-        np.arange(n_labels, dtype=np.int32),
-    )
-    run_over_range(lambda start, stop: round_rows(weights, start, stop, screen), 0, n_labels, n_jobs)
-    return screen._replace(largest_error=screen.errors.max())
+    """Round float32 Weights, each row with a scale of its own, or take those of int8; return the Screen."""
+    values, scales, errors = weights.values, weights.scales, np.empty(len(weights.values), dtype=np.float32)
+    is_rounded = len(scales) > 0
+    if not is_rounded:
+        values, scales = np.empty(values.shape, dtype=np.int8), np.empty(len(values), dtype=np.float32)
+    screen = Screen(values, scales, errors, np.float32(0.0), np.arange(len(values), dtype=np.int32))
+
+    def part(start, stop):
+        if not is_rounded:
+            round_rows(weights.values, start, stop, screen)
+        bound_errors(weights, start, stop, screen)
+
+    run_over_range(part, 0, len(values), n_jobs)
+    return screen._replace(largest_error=errors.max(initial=0))
 
 
 @njit
 def round_rows(weights, start, stop, screen):
-    """Fill the rows start to stop of screen with those of weights, float32 (n_labels, n_units)."""
+    """Fill values and scales of the rows start to stop of screen; weights float32 (n_labels, n_units)."""
     n_units = weights.shape[1]
     for y in range(start, stop):
         largest = np.float32(0.0)
@@ -53,14 +56,23 @@ def round_rows(weights, start, stop, screen):
             largest = max(largest, abs(weights[y, u]))
         scale = largest / np.float32(127.0)
         inverse = np.float32(1.0) / scale if scale > 0.0 else np.float32(0.0)
-        square, error = np.float32(0.0), np.float32(0.0)
         for u in range(n_units):
-            value = np.rint(weights[y, u] * inverse)
-            screen.values[y, u] = np.int8(value)
-            square += weights[y, u] * weights[y, u]
-            error += (weights[y, u] - scale * value) ** 2
+            screen.values[y, u] = np.int8(np.rint(weights[y, u] * inverse))
         screen.scales[y] = scale
-        screen.errors[y] = np.sqrt(error) + _ROUNDING * np.sqrt(square)
+
+
+@njit
+def bound_errors(weights, start, stop, screen):
+    """Fill errors of the rows start to stop of screen, given the Weights that it stands for."""
+    is_rounded = weights.scales.shape[0] > 0
+    for y in range(start, stop):
+        square, error = np.float32(0.0), np.float32(0.0)
+        for u in range(screen.values.shape[1]):
+            value = screen.scales[y] * np.float32(screen.values[y, u])
+            square += value * value
+            if not is_rounded:
+                error += (np.float32(weights.values[y, u]) - value) ** 2
+        screen.errors[y] = np.sqrt(error) + _ROUNDING * (np.sqrt(square) + np.sqrt(error))
 
 
 @njit
@@ -95,16 +107,21 @@ def score_rounded(h, candidates, n, screen, biases, logits):
 @njit
 def score_label(x, i, h, y, network):
     """Compute the score of label y for sample i by the weights; h float32 (n_units,)."""
-    weights, direct = network.output.weights.values, network.direct
+    weights, direct = network.output.weights, network.direct
     z = np.float32(0.0)
-    for u in range(weights.shape[1]):
-        z += weights[y, u] * h[u]
+    for u in range(h.shape[0]):
+        z += np.float32(weights.values[y, u]) * h[u]
+    if weights.scales.shape[0]:
+        z *= weights.scales[y]
     z += network.output.biases.values[y, 0]
     for p in range(x.indptr[i], x.indptr[i + 1]):
-        stop = direct.indptr[x.indices[p] + 1]
-        q = first_at_least(direct.labels, direct.indptr[x.indices[p]], stop, y)
+        j, value = x.indices[p], x.data[p]
+        if direct.scales.shape[0]:
+            value *= direct.scales[j]
+        stop = direct.indptr[j + 1]
+        q = first_at_least(direct.labels, direct.indptr[j], stop, y)
         if q < stop and direct.labels[q] == y:
-            z += x.data[p] * direct.weights[q]
+            z += value * np.float32(direct.weights[q])
     return z
 
 

@@ -12,13 +12,14 @@ from sklearn_slide._network import (
     Network,
     backward_hidden,
     backward_output,
+    float_rows,
     forward,
     hidden_width,
     score_labels,
 )
 from sklearn_slide._numba import njit, start_stream
 from sklearn_slide._optimizers import Solver
-from sklearn_slide._parallel import rows_of_round, run_over_range, run_parts, split_range
+from sklearn_slide._parallel import blocks, rows_of_round, run_over_range, run_parts, split_range
 from sklearn_slide._sampling import (
     ActiveSet,
     Sampler,
@@ -125,16 +126,23 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
     return total_loss, total_active
 
 
+# Labels hashed between two chances for an interrupt.
+_LABELS_AT_ONCE = 16384
+
+
 def rebuild_tables(network, hasher, tables, n_jobs):
     """Hash the weights of every label and sort the labels into the tables anew."""
-    values = network.output.weights.values
-    codes = np.empty((values.shape[0], hasher.n_tables), dtype=np.int32)
+    weights = network.output.weights
+    n_labels = len(weights.values)
+    codes = np.empty((n_labels, hasher.n_tables), dtype=np.int32)
 
     def hash_part(start, stop):
         work = np.empty(work_size(hasher), dtype=np.float32)
-        hash_rows(values, start, stop, hasher, work, codes)
+        for first, last in blocks(start, stop, _LABELS_AT_ONCE):
+            rows = float_rows(weights, first, last)
+            hash_rows(rows, 0, last - first, hasher, work, codes[first:last])
 
-    run_over_range(hash_part, 0, values.shape[0], n_jobs)
+    run_over_range(hash_part, 0, n_labels, n_jobs)
     run_over_range(lambda first, last: build_tables(codes, first, last, tables), 0, hasher.n_tables, n_jobs)
 
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import SlideClassifier, _inference, _retrieval, _screening
+from sklearn_slide._optimizers import make_weights
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_screen_tells_how_far_it_is_off():
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((203, 17), dtype=np.float32) * rng.lognormal(size=(203, 1)).astype("f")
     weights[5] = 0
-    screen = _screening.make_screen(weights, 2)
+    screen = _screening.make_screen(make_weights(weights, "adagrad", 0.1), 2)
     difference = np.linalg.norm(weights - screen.scales[:, None] * screen.values, axis=1)
     assert (difference <= screen.errors).all()
     assert (screen.errors <= 0.02 * np.linalg.norm(weights, axis=1)).all()
