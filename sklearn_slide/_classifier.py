@@ -197,7 +197,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         its weight, the loss of a negative never. Weights above 1 let a label rank higher. 'propensity' takes
         inverse propensities [2]_, as :func:`~sklearn_slide.metrics.label_propensities` estimates them from y,
         over their mean of all true labels: more hits on rare labels for fewer hits in all. `partial_fit`
-        takes an array only. None stands for 1.
+        takes an array only, in which labels that are new have weights as well. None stands for 1.
 
     warm_start : bool, default=False
         When set to True, reuse the solution of the previous call to fit as initialization, otherwise,
