@@ -13,6 +13,7 @@ from sklearn_slide._losses import SIGMOID, compute_residuals
 from sklearn_slide._network import backward_output, make_layer, score_labels
 from sklearn_slide._numba import njit
 from sklearn_slide._optimizers import ADAGRAD, Solver
+from sklearn_slide._sampling import NO_WEIGHTS
 
 N_SAMPLES, N_ACTIVE, N_TRUE = 200, 500, 3
 RATE = np.float32(1e-9)  # the weights stay as they are, so that every pass does the same work
@@ -45,7 +46,7 @@ def kernel_steps(sets, h, layer, solver):
     gradient, one = np.empty(h.shape[0], dtype=np.float32), np.ones(1, dtype=np.float32)
     for s in range(sets.shape[0]):
         score_labels(h, sets[s], n, layer, logits)
-        compute_residuals(logits, n, N_TRUE, SIGMOID, residuals)
+        compute_residuals(logits, sets[s], n, N_TRUE, SIGMOID, NO_WEIGHTS, residuals)
         backward_output(h, sets[s], n, residuals, layer, solver, one, gradient)
 
 

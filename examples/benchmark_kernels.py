@@ -73,7 +73,7 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
         if n_stages > 6:
             n_matches = match_direct(x, i, network.direct, active.labels, n, scratch.matches, logits)
         if n_stages > 7:
-            compute_residuals(logits, n, n_true, engine.loss, residuals)
+            compute_residuals(logits, active.labels, n, n_true, engine.loss, samples.label_weights, residuals)
         if n_stages > 8:
             backward_output(
                 h, active.labels, n, residuals, network.output, solver, scratch.one, scratch.gradients[-1]

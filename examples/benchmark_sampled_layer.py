@@ -36,6 +36,7 @@ import numpy as np  # noqa: E402
 from sklearn_slide._losses import SIGMOID, compute_residuals  # noqa: E402
 from sklearn_slide._network import backward_output, make_layer, score_labels  # noqa: E402
 from sklearn_slide._optimizers import ADAGRAD, Solver  # noqa: E402
+from sklearn_slide._sampling import NO_WEIGHTS  # noqa: E402
 
 try:
     import torch
@@ -68,7 +69,7 @@ def train_chunk(h, active, layer, solver, logits, gradients):
     residuals, one = np.empty(n_active, dtype=np.float32), np.ones(1, dtype=np.float32)
     for s in range(h.shape[0]):
         score_labels(h[s], active[s], n_active, layer, logits[s])
-        compute_residuals(logits[s], n_active, N_TRUE, SIGMOID, residuals)
+        compute_residuals(logits[s], active[s], n_active, N_TRUE, SIGMOID, NO_WEIGHTS, residuals)
         backward_output(h[s], active[s], n_active, residuals, layer, solver, one, gradients[s])
 
 

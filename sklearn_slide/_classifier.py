@@ -51,7 +51,13 @@ from sklearn_slide._validation import (
     transpose_pattern,
     writable,
 )
-from sklearn_slide._weights import keep_weighted
+from sklearn_slide._weights import (
+    check_weight_parameters,
+    keep_weighted,
+    mean_label_weight,
+    weigh_classes,
+    weigh_labels,
+)
 
 
 class SlideClassifier(ClassifierMixin, BaseEstimator):
@@ -181,6 +187,19 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     shuffle : bool, default=True
         Whether to shuffle samples in each epoch.
 
+    class_weight : dict, {class_label: weight} or 'balanced', default=None
+        Weights of the classes where y holds class labels: `sample_weight` is multiplied by them. None, and a
+        class that the dict leaves out, stand for 1. 'balanced' gives the classes weights inversely
+        proportional to their frequencies in y, ``n_samples / (n_classes * np.bincount(y))``; `partial_fit`,
+        which sees a part of y, refuses it. The scores of `early_stopping` do not know these weights.
+
+    label_weight : array-like of shape (n_labels,) or 'propensity', default=None
+        Weights of the labels where y is a multi-label indicator: the loss of a true label is multiplied by
+        its weight, the loss of a negative never. Weights above 1 let a label rank higher. 'propensity' takes
+        inverse propensities [2]_, as :func:`~sklearn_slide.metrics.label_propensities` estimates them from y,
+        over their mean of all true labels: more hits on rare labels for fewer hits in all. `partial_fit`
+        takes an array only, in which labels that are new have weights as well. None stands for 1.
+
     warm_start : bool, default=False
         When set to True, reuse the solution of the previous call to fit as initialization, otherwise,
         just erase the previous solution.
@@ -259,6 +278,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
        defense of smart algorithms over hardware acceleration for large-scale deep learning systems.
        Proceedings of Machine Learning and Systems 2. arXiv:1903.03129.
 
+    .. [2] H. Jain, Y. Prabhu, M. Varma (2016). Extreme multi-label loss functions for recommendation,
+       tagging, ranking & other missing label applications. Proceedings of the 22nd ACM SIGKDD International
+       Conference on Knowledge Discovery and Data Mining.
+
     Examples
     --------
     >>> from sklearn.datasets import make_multilabel_classification
@@ -300,6 +323,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "scoring": [str, callable],
         "shuffle": ["boolean"],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "label_weight": ["array-like", StrOptions({"propensity"}), None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -337,6 +362,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         validation_fraction=0.1,
         scoring="precision_at_1",
         shuffle=True,
+        class_weight=None,
+        label_weight=None,
         warm_start=False,
         random_state=None,
         n_jobs=None,
@@ -370,6 +397,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.scoring = scoring
         self.shuffle = shuffle
+        self.class_weight = class_weight
+        self.label_weight = label_weight
         self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -525,7 +554,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         """
         with attributes_kept_on_failure(self):
             first, known = not hasattr(self, "_network"), getattr(self, "classes_", None)
-            samples = self._encode(*self._check_data(X, y, first, sample_weight, classes, partial=True))
+            data = self._check_data(X, y, first, sample_weight, classes, partial=True)
+            samples = self._encode(*data, partial=True)
             if first:
                 self._initialise(samples, *self._draw_seeds(1))
             else:
@@ -632,10 +662,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             )
         return X, y, sample_weight
 
-    def _encode(self, X, y, sample_weight):
-        """Turn validated data into Samples."""
+    def _encode(self, X, y, sample_weight, partial=False):
+        """Turn validated data into Samples, with the weights of classes or labels."""
+        check_weight_parameters(self.class_weight, self.label_weight, self._multilabel, partial)
+        if self.class_weight is not None:
+            X, y, sample_weight = weigh_classes(X, y, sample_weight, self.class_weight, self.classes_)
         pattern = encode_indicator(y) if self._multilabel else encode_classes(y, self.classes_)
-        return make_samples(scale_rows(as_rows(X), self._input_scale), pattern, sample_weight)
+        label_weights = weigh_labels(self.label_weight, pattern, sample_weight, self.n_outputs_)
+        x = scale_rows(as_rows(X), self._input_scale)
+        return make_samples(x, pattern, sample_weight, label_weights)
 
     def _set_aside(self, data, X_val, y_val):
         """Return the validated data to train with, and the Validation that stops training early, or None."""
@@ -790,7 +825,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self._network = best_network
             self._serving.clear()
         n_true = len(samples.y.indices) / (len(samples.y.indptr) - 1)
-        if self.loss_ > worse_than_guessing(engine.loss, n_true, active_size):
+        if self.loss_ > worse_than_guessing(engine.loss, n_true, active_size, mean_label_weight(samples)):
             warnings.warn(
                 f"The mean loss is {self.loss_:.3g}, more than guessing would have: the weights diverge with "
                 f"learning_rate_init={self.learning_rate_init!r}. Lower it, or scale the rows of X, for "

@@ -26,30 +26,33 @@ def softmax_probabilities(scores):
 OUTPUT_ACTIVATIONS = {"logistic": logistic_probabilities, "softmax": softmax_probabilities}
 
 
-def worse_than_guessing(loss, n_true, n_active):
+def worse_than_guessing(loss, n_true, n_active, weight=1.0):
     """Return a mean loss that only diverging weights exceed, for samples of so many true and active labels.
 
     Sigmoid: a probability of 1/2 for every active label, and all true labels missed by the first bias of
-    -8. Softmax: equal probabilities, and 5 for scores of random weights. Both together: the mean.
+    -8. Softmax: equal probabilities, and 5 for scores of random weights. Both together: the mean. The loss of
+    a true label counts weight times, on average.
     """
-    sigmoid = np.log(2) * n_active + 8 * n_true
-    softmax = np.log(max(n_active, 1)) + 5
+    sigmoid = np.log(2) * (n_active + (weight - 1) * n_true) + 8 * weight * n_true
+    softmax = weight * (np.log(max(n_active, 1)) + 5)
     return {SIGMOID: sigmoid, SOFTMAX: softmax}.get(loss, (sigmoid + softmax) / 2)
 
 
 @njit
-def compute_residuals(logits, n_active, n_true, loss, residuals):
+def compute_residuals(logits, labels, n_active, n_true, loss, label_weights, residuals):
     """Fill residuals[:n_active], float32, and return the loss; the first n_true slots are the true labels.
 
-    SIGMOID_AND_SOFTMAX is the mean of the two. With a sigmoid, residuals of at most NEGLIGIBLE become 0.
+    logits float32 and labels int32 (n_active or more,), label_weights float32 (n_labels,), or (0,) for 1:
+    what the loss of a true label counts for. SIGMOID_AND_SOFTMAX is the mean of the two. With a sigmoid,
+    residuals of at most NEGLIGIBLE become 0.
     """
     share = np.float32(0.5) if loss == SIGMOID_AND_SOFTMAX else np.float32(1.0)
     residuals[:n_active] = np.float32(0.0)
     total = 0.0
     if loss != SIGMOID:
-        total += add_softmax_residuals(logits, n_active, n_true, share, residuals)
+        total += add_softmax_residuals(logits, labels, n_active, n_true, share, label_weights, residuals)
     if loss != SOFTMAX:
-        total += add_sigmoid_residuals(logits, n_active, n_true, share, residuals)
+        total += add_sigmoid_residuals(logits, labels, n_active, n_true, share, label_weights, residuals)
         for a in range(n_active):
             if abs(residuals[a]) <= NEGLIGIBLE:
                 residuals[a] = np.float32(0.0)
@@ -57,11 +60,12 @@ def compute_residuals(logits, n_active, n_true, loss, residuals):
 
 
 @njit
-def add_sigmoid_residuals(logits, n_active, n_true, share, residuals):
-    """Binary cross-entropy of each label: loss = sum of softplus(z) - target z.
+def add_sigmoid_residuals(logits, labels, n_active, n_true, share, label_weights, residuals):
+    """Binary cross-entropy of each label: loss = sum of softplus(z) - target z, times w for a true label.
 
-    Add share times the derivatives, sigmoid(z) - target, to the residuals.
+    Add share times the derivatives, sigmoid(z) - target, times w for a true label, to the residuals.
     """
+    weighted = label_weights.shape[0] > 0
     loss, product = 0.0, 1.0
     for a in range(n_active):
         z = logits[a]
@@ -77,16 +81,20 @@ def add_sigmoid_residuals(logits, n_active, n_true, share, residuals):
         if a < n_true:
             loss -= z
             p -= np.float32(1.0)
+            if weighted:
+                w = label_weights[labels[a]]
+                loss += (w - 1.0) * (max(-z, np.float32(0.0)) + np.log1p(e))
+                p *= w
         residuals[a] += share * p
     return loss + np.log(product)
 
 
 @njit
-def add_softmax_residuals(logits, n_active, n_true, share, residuals):
+def add_softmax_residuals(logits, labels, n_active, n_true, share, label_weights, residuals):
     """Cross-entropy over the active labels: loss = -sum of target log softmax(z).
 
-    A true label's target is 1 / n_true. Add share times the derivatives, softmax(z) - target, to the
-    residuals.
+    A true label's target is w / n_true. Add share times the derivatives, T softmax(z) - target with T the
+    sum of the targets, to the residuals.
     """
     if n_true == 0:  # no target: nothing to learn from this sample
         return 0.0
@@ -98,10 +106,20 @@ def add_softmax_residuals(logits, n_active, n_true, share, residuals):
         total += np.exp(logits[a] - top)
     target = np.float32(1.0) / np.float32(n_true)
     loss = 0.0
+    if label_weights.shape[0] == 0:
+        for a in range(n_active):
+            p = np.exp(logits[a] - top) / total
+            if a < n_true:
+                p -= target
+                loss -= target * (logits[a] - top - np.log(total))
+            residuals[a] += share * p
+        return loss
+    target_sum = np.float32(0.0)
+    for a in range(n_true):
+        weighted_target = target * label_weights[labels[a]]
+        target_sum += weighted_target
+        residuals[a] -= share * weighted_target
+        loss -= weighted_target * (logits[a] - top - np.log(total))
     for a in range(n_active):
-        p = np.exp(logits[a] - top) / total
-        if a < n_true:
-            p -= target
-            loss -= target * (logits[a] - top - np.log(total))
-        residuals[a] += share * p
+        residuals[a] += share * target_sum * np.exp(logits[a] - top) / total
     return loss

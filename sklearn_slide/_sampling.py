@@ -39,22 +39,27 @@ class Samples(NamedTuple):
     )
     weights: np.ndarray  # float32 (n_samples,)
     passes: np.ndarray  # int32 (n_passes,), the sample of each pass of an epoch
+    label_weights: np.ndarray  # float32 (n_labels,), or (0,) for 1: what true labels count for in the loss
 
 
 # An epoch passes over a sample at most so many times; a pass over one of more weight counts for more.
 MAX_PASSES = 10
 
 
-def make_samples(x, y, weights=None):
+NO_WEIGHTS = np.zeros(0, dtype=np.float32)
+
+
+def make_samples(x, y, weights=None, label_weights=NO_WEIGHTS):
     """Put Rows, a Pattern of true labels and weights, float32 (n_samples,) or None for 1, together.
 
     An epoch passes over a sample of weight w ceil(w) times, at most MAX_PASSES times.
     """
     numbers = np.arange(len(x.indptr) - 1, dtype=np.int32)
     if weights is None:
-        return Samples(x, y, EMPTY_PATTERN, np.ones(len(numbers), dtype=np.float32), numbers)
+        ones = np.ones(len(numbers), dtype=np.float32)
+        return Samples(x, y, EMPTY_PATTERN, ones, numbers, label_weights)
     n_passes = np.minimum(np.ceil(weights), MAX_PASSES).astype(np.int32)
-    return Samples(x, y, EMPTY_PATTERN, weights, np.repeat(numbers, n_passes))
+    return Samples(x, y, EMPTY_PATTERN, weights, np.repeat(numbers, n_passes), label_weights)
 
 
 @njit

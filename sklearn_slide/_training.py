@@ -107,7 +107,9 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
         score_labels(h, active.labels, n_active, network.output, logits)
         if has_direct:
             n_matches = match_direct(x, i, network.direct, active.labels, n_active, scratch.matches, logits)
-        loss = compute_residuals(logits, n_active, n_true, engine.loss, residuals)
+        loss = compute_residuals(
+            logits, active.labels, n_active, n_true, engine.loss, samples.label_weights, residuals
+        )
         weight = pass_weight(samples.weights[i])
         if weight != 1.0:
             loss *= weight

@@ -246,8 +246,13 @@ def label_propensities(y_train, *, a=0.55, b=1.5):
     _, labels, (n_samples, n_labels) = true_pairs(as_array(y_train, "y_train"), "y_train")
     if n_samples < 3:
         raise ValueError(f"y_train must have at least 3 rows, so that ln(n_samples) > 1; got {n_samples}")
+    return propensity_curve(np.bincount(labels, minlength=n_labels), n_samples, a, b)
+
+
+def propensity_curve(counts, n_samples, a=0.55, b=1.5):
+    """Return the propensities, float64, of labels that so many of n_samples rows have: label_propensities."""
     c = (np.log(n_samples) - 1) * (b + 1) ** a
-    return 1 / (1 + c * (np.bincount(labels, minlength=n_labels) + b) ** -a)
+    return 1 / (1 + c * (counts + b) ** -a)
 
 
 def predict_top_k(model, X, k=5):

@@ -117,28 +117,33 @@ def forward(x, coefs, intercepts, activation):
     return outputs
 
 
-def loss_and_residuals(logits, target, loss):
-    """Return the loss of one sample and its derivatives by the logits; target is a 0/1 vector."""
+def loss_and_residuals(logits, target, loss, label_weights=1.0):
+    """Return the loss of one sample and its derivatives by the logits; target is a 0/1 vector.
+
+    label_weights (n_labels,) multiply the losses of true labels.
+    """
     if loss == "sigmoid+softmax":
-        parts = [loss_and_residuals(logits, target, part) for part in loss.split("+")]
+        parts = [loss_and_residuals(logits, target, part, label_weights) for part in loss.split("+")]
         return tuple(np.mean(part, axis=0) for part in zip(*parts, strict=True))
     if loss == "sigmoid":
-        return np.sum(np.log1p(np.exp(logits)) - target * logits), 1 / (1 + np.exp(-logits)) - target
+        weights = np.where(target, label_weights, 1.0)
+        values = np.log1p(np.exp(logits)) - target * logits
+        return np.sum(weights * values), weights * (1 / (1 + np.exp(-logits)) - target)
     if not target.any():
         return 0.0, np.zeros_like(logits)
-    target = target / target.sum()
+    target = label_weights * target / target.sum()
     log_p = logits - np.log(np.sum(np.exp(logits)))
-    return -np.sum(target * log_p), np.exp(log_p) - target
+    return -np.sum(target * log_p), target.sum() * np.exp(log_p) - target
 
 
-def gradients(x, target, coefs, intercepts, activation, loss, negligible=0.0, direct=0.0):
+def gradients(x, target, coefs, intercepts, activation, loss, negligible=0.0, direct=0.0, label_weights=1.0):
     """Return the loss of one sample over all labels and its derivatives by each coef and intercept.
 
     But with the softmax loss, residuals of at most negligible count as 0. direct is added to the logits.
     """
     outputs = forward(x, coefs, intercepts, activation)
     outputs[-1] = outputs[-1] + direct
-    value, delta = loss_and_residuals(outputs[-1], target, loss)
+    value, delta = loss_and_residuals(outputs[-1], target, loss, label_weights)
     if loss != "softmax":
         delta[abs(delta) <= negligible] = 0
     coef_grads, intercept_grads = [], []
@@ -186,13 +191,28 @@ SOLVERS = {"adagrad": RowAdagrad, "adam": LazyAdam}
 
 
 def train(
-    X, Y, order, coefs, intercepts, direct, *, activation, loss, solver, rates, starts, gain, weights=None
+    X,
+    Y,
+    order,
+    coefs,
+    intercepts,
+    direct,
+    *,
+    activation,
+    loss,
+    solver,
+    rates,
+    starts,
+    gain,
+    weights=None,
+    label_weights=1.0,
 ):
     """Train on every label, a sample at a time, in place; X and Y dense, starts the layers' accumulators.
 
     A row belongs to a feature, to a hidden unit that feeds others, or, in the output layer, to a label.
     direct (n_features, n_labels) are the direct weights, 0 where there is none; rates has a learning rate for
-    each sample of the order; weights (n_samples,) multiply the samples' losses. Return the mean loss.
+    each sample of the order; weights (n_samples,) multiply the samples' losses, label_weights (n_labels,)
+    those of true labels. Return the mean loss.
     """
     paired = direct != 0
     last = len(coefs) - 1
@@ -208,7 +228,15 @@ def train(
     total = 0.0
     for i, rate in zip(order, rates, strict=True):
         value, coef_grads, intercept_grads = gradients(
-            X[i], Y[i], coefs, intercepts, activation, loss, negligible=1e-3, direct=X[i] @ direct
+            X[i],
+            Y[i],
+            coefs,
+            intercepts,
+            activation,
+            loss,
+            negligible=1e-3,
+            direct=X[i] @ direct,
+            label_weights=label_weights,
         )
         weight = 1 if weights is None else weights[i]
         total += weight * value

@@ -61,6 +61,8 @@ def tasks(draw):
         "n_jobs": draw(st.sampled_from([None] * 11 + [2])),
         "random_state": draw(st.integers(0, 9)),
     }
+    spread = draw(st.sampled_from([None, None, [0, 1], [0.1, 1, 10]]))
+    params["label_weight"] = spread and rng.permutation(np.resize(spread, n_labels))
     if len(params["hidden_layer_sizes"]) == 1:
         params["n_estimators"] = draw(st.sampled_from([1, 1, 2, 3]))
     return x, y, params, draw(st.integers(1, n_labels)), draw(st.booleans())

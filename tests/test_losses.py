@@ -6,22 +6,40 @@ import reference
 from numpy.testing import assert_allclose
 from sklearn.metrics import log_loss
 
-from sklearn_slide._losses import LOSSES, NEGLIGIBLE, OUTPUT_ACTIVATIONS, compute_residuals
+from sklearn_slide._losses import (
+    LOSSES,
+    NEGLIGIBLE,
+    OUTPUT_ACTIVATIONS,
+    compute_residuals,
+    worse_than_guessing,
+)
+
+LABELS = np.array([7, 2, 9, 0, 4, 6, 1, 3], dtype=np.int32)
 
 
-def run(logits, n_true, loss):
-    residuals = np.zeros(len(logits), dtype=np.float32)
-    value = compute_residuals(logits.astype(np.float32), len(logits), n_true, LOSSES[loss], residuals)
+def run(logits, n_true, loss, label_weights=()):
+    """Compute the loss and the residuals of the first of LABELS; label_weights (10,), or none."""
+    n = len(logits)
+    residuals = np.zeros(n, dtype=np.float32)
+    weights = np.array(label_weights, dtype=np.float32)
+    value = compute_residuals(logits.astype(np.float32), LABELS, n, n_true, LOSSES[loss], weights, residuals)
     return value, residuals
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("n_true", [0, 1, 3])
-def test_agree_with_reference(loss, n_true):
+@pytest.mark.parametrize("label_weights", [None, np.linspace(0.3, 3, 10), np.arange(10) % 3])
+def test_agree_with_reference(loss, n_true, label_weights):
     logits = np.random.default_rng(n_true).normal(scale=3, size=8)
     target = (np.arange(8) < n_true).astype(float)
-    value, residuals = run(logits, n_true, loss)
-    expected, expected_residuals = reference.loss_and_residuals(logits, target, loss)
+    if label_weights is None:
+        value, residuals = run(logits, n_true, loss)
+        expected, expected_residuals = reference.loss_and_residuals(logits, target, loss)
+    else:
+        value, residuals = run(logits, n_true, loss, label_weights)
+        expected, expected_residuals = reference.loss_and_residuals(
+            logits, target, loss, label_weights[LABELS]
+        )
     assert_allclose(value, expected, rtol=1e-5)
     if loss != "softmax":
         expected_residuals[abs(expected_residuals) <= NEGLIGIBLE] = 0
@@ -34,14 +52,45 @@ def test_negligible_residuals_are_zero():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_residuals_are_the_derivatives_of_the_loss(loss):
+@pytest.mark.parametrize("label_weights", [(), np.linspace(0.3, 3, 10)])
+def test_residuals_are_the_derivatives_of_the_loss(loss, label_weights):
     logits = np.random.default_rng(0).normal(size=6)
-    _, residuals = run(logits, 2, loss)
+    _, residuals = run(logits, 2, loss, label_weights)
     for a in range(6):
         step = np.zeros(6)
         step[a] = 1e-2
-        slope = (run(logits + step, 2, loss)[0] - run(logits - step, 2, loss)[0]) / 2e-2
-        assert_allclose(residuals[a], slope, atol=1e-3)
+        above, below = (run(logits + sign * step, 2, loss, label_weights)[0] for sign in (1, -1))
+        assert_allclose(residuals[a], (above - below) / 2e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_by_hand(loss):
+    # two labels with equal scores of 0, the first of which is true and weighs 2: p = 1/2 for both
+    weights = np.where(np.arange(10) == LABELS[0], 2.0, 9.0)
+    value, residuals = run(np.zeros(2), 1, loss, weights)
+    sigmoid, softmax = 3 * np.log(2), 2 * np.log(2)
+    expected = {"sigmoid": sigmoid, "softmax": softmax}.get(loss, (sigmoid + softmax) / 2)
+    assert_allclose(value, expected, rtol=1e-6)
+    # softmax: T p - t = 2 / 2 - 2 and 2 / 2; sigmoid: 2 (1 / 2 - 1) and 1 / 2
+    expected = {"sigmoid": [-1, 0.5], "softmax": [-1, 1]}.get(loss, [-1, 0.75])
+    assert_allclose(residuals, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_of_one_are_no_weights(loss):
+    logits = np.random.default_rng(1).normal(scale=3, size=8)
+    value, residuals = run(logits, 3, loss)
+    weighted_value, weighted_residuals = run(logits, 3, loss, np.ones(10))
+    assert_allclose(weighted_value, value, rtol=1e-6)
+    assert_allclose(weighted_residuals, residuals, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("weight", [0.25, 1.0, 8.0])
+def test_only_diverging_scores_are_worse_than_guessing(loss, weight):
+    limit, weights = worse_than_guessing(LOSSES[loss], 2, 8, weight), np.full(10, weight)
+    assert 0.01 * limit < run(np.zeros(8), 2, loss, weights)[0] < limit
+    assert run(np.repeat([-1000.0, 1000.0], [2, 6]), 2, loss, weights)[0] > limit
 
 
 def test_sigmoid_is_the_sum_of_log_losses():
@@ -54,8 +103,9 @@ def test_sigmoid_is_the_sum_of_log_losses():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_large_logits_stay_finite(loss):
-    value, residuals = run(np.array([-2e4, 3e4, -1e30, 100.0]), 1, loss)
+@pytest.mark.parametrize("label_weights", [(), np.zeros(10), np.full(10, 3.0)])
+def test_large_logits_stay_finite(loss, label_weights):
+    value, residuals = run(np.array([-2e4, 3e4, -1e30, 100.0]), 1, loss, label_weights)
     assert np.isfinite(value)
     assert np.isfinite(residuals).all()
 

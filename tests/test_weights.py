@@ -1,4 +1,6 @@
-"""Weights of samples against samples left out and repeated, and against the reference."""
+"""Weights of samples, classes and labels against samples left out and repeated, and against the reference."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -6,16 +8,19 @@ import reference
 import scipy.sparse as sp
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from test_classifier import assert_same, make
 
 from sklearn_slide import SlideClassifier
 from sklearn_slide._network import DIRECT_NORM, HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR
 from sklearn_slide._sampling import MAX_PASSES, Pattern, make_samples, pass_weight
 from sklearn_slide._validation import as_rows
-from sklearn_slide.metrics import top_k_scorer
+from sklearn_slide._weights import mean_label_weight, weigh_labels
+from sklearn_slide.metrics import label_propensities, top_k_scorer
 
 EXACT = {"sampling": "full", "max_iter": 3}
 
@@ -85,14 +90,15 @@ def test_repetition_of_classes(weights):
 
 
 @pytest.mark.parametrize("solver", ["adagrad", "adam"])
-@pytest.mark.parametrize("loss", ["sigmoid", "softmax"])
-def test_weights_multiply_the_loss_of_the_reference(solver, loss):
+@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "sigmoid+softmax"])
+@pytest.mark.parametrize("label_weight", [None, np.linspace(0, 4, 12)])
+def test_weights_multiply_the_loss_of_the_reference(solver, loss, label_weight):
     rng = np.random.default_rng(0)
     X = sp.random(40, 30, density=0.2, format="csr", dtype=np.float32, random_state=rng)
     Y = sp.random(40, 12, density=0.15, format="csr", random_state=rng).astype(bool)
     weights = rng.uniform(0.05, 30, size=40)
     settings = {"loss": loss, "solver": solver, "sampling": "full", "shuffle": False, "random_state": 3}
-    settings |= {"max_iter": 1, "learning_rate": "constant"}
+    settings |= {"max_iter": 1, "learning_rate": "constant", "label_weight": label_weight}
     start = SlideClassifier((8,), learning_rate_init=1e-30, **settings).fit(X, Y, sample_weight=weights)
     model = SlideClassifier((8,), learning_rate_init=0.02, **settings).fit(X, Y, sample_weight=weights)
     coefs, intercepts = ([a.astype(float) for a in part] for part in (start.coefs_, start.intercepts_))
@@ -114,6 +120,7 @@ def test_weights_multiply_the_loss_of_the_reference(solver, loss):
         starts=[HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR],
         gain=DIRECT_NORM**2 / np.average(squares, weights=weights),
         weights=weights / n_passes,
+        label_weights=1.0 if label_weight is None else label_weight,
     )
     assert_allclose(model.loss_, expected_loss * len(order) / weights.sum(), rtol=1e-4)
     for got, expected in zip([*model.coefs_, *model.intercepts_], [*coefs, *intercepts], strict=True):
@@ -193,3 +200,247 @@ def test_metadata_routing(data, weights):
         assert alone.get_metadata_routing().partial_fit.requests["sample_weight"]
     expected = make(sampling="full").fit(Normalizer().fit_transform(X), Y, sample_weight=weights)
     assert_same(search.best_estimator_[-1], expected)
+
+
+# Weights of classes
+
+
+@pytest.fixture(scope="module")
+def classes():
+    """Return 200 samples and their classes, of which "b" has most and "9" fewest."""
+    rng = np.random.default_rng(2)
+    y = rng.choice(4, p=[0.2, 0.6, 0.15, 0.05], size=200)
+    return rng.normal(size=(200, 6)) + np.eye(4, 6)[y], np.array(["a", "b", "c", "9"])[y]
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {"a": 0.3, "b": 2.5, "c": 1, "9": 30}, {"c": 3}])
+@pytest.mark.parametrize("params", [{}, {"loss": "sigmoid"}, {"solver": "adam", "n_estimators": 2}])
+@pytest.mark.parametrize("sample_weight", [None, np.arange(200) % 3])
+def test_class_weights_are_sample_weights_to_the_bit(classes, class_weight, params, sample_weight):
+    X, y = classes
+    counted = np.ones(200) if sample_weight is None else sample_weight
+    kept = counted > 0
+    weights = np.array([class_weight.get(name, 1) for name in y] if class_weight != "balanced" else counted)
+    if class_weight == "balanced":
+        weights = weights.astype(float)
+        weights[kept] = compute_sample_weight("balanced", y[kept])
+    model = make(class_weight=class_weight, **params).fit(X, y, sample_weight)
+    assert_same(model, make(**params).fit(X, y, weights * counted))
+    with pytest.raises(AssertionError):
+        assert_same(model, make(**params).fit(X, y, sample_weight))
+
+
+def test_balanced_is_the_dict_of_compute_class_weight(classes):
+    X, y = classes
+    names = np.unique(y)
+    balanced = dict(zip(names.tolist(), compute_class_weight("balanced", classes=names, y=y), strict=True))
+    assert balanced["9"] > 2 > 0.5 > balanced["b"]
+    model = make(class_weight=balanced)
+    assert_same(make(class_weight="balanced").fit(X, y), model.fit(X, y))
+    # partial_fit goes on with the same weights, and other classes than those of a chunk may be named
+    chunk = y != "9"
+    weights = np.array([balanced[name] for name in y])
+    alone = make().fit(X, y, weights)
+    alone.partial_fit(X[chunk], y[chunk], sample_weight=weights[chunk])
+    assert_same(model.partial_fit(X[chunk], y[chunk]), alone)
+
+
+def test_balanced_classes_are_found_more_evenly(classes):
+    X, y = classes
+    recalls = [
+        (make(class_weight=weight, max_iter=20).fit(X, y).predict(X)[y == "9"] == "9").mean()
+        for weight in ({"9": 0.05}, None, "balanced")
+    ]
+    assert recalls[0] < recalls[1] < recalls[2]
+
+
+@pytest.mark.parametrize(
+    ("y", "class_weight"),
+    [([0, 1, 2, 1], {1: 5}), ([0.0, 1.0, 2.0, 1.0], {1.0: 5}), ([True, False] * 2, {True: 5})],
+)
+def test_classes_of_any_type_have_weights(y, class_weight):
+    X, y = np.random.default_rng(0).normal(size=(4, 3)), np.array(y)
+    weights = np.where(y == next(iter(class_weight)), 5, 1)
+    assert_same(make(class_weight=class_weight).fit(X, y), make().fit(X, y, weights))
+
+
+def test_a_class_of_weight_zero_stays_a_class(classes):
+    X, y = classes
+    model = make(class_weight={"c": 0}).fit(X, y)
+    assert_array_equal(model.classes_, ["9", "a", "b", "c"])
+    assert model.t_ == model.n_iter_ * np.sum(y != "c")
+
+
+def test_class_weights_leave_the_validation_score_alone(classes):
+    X, y = classes
+    model = make(class_weight="balanced", early_stopping=True, scoring="accuracy", max_iter=10)
+    model.fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:])
+    assert model.best_validation_score_ == model.score(X[150:], y[150:])
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"),
+    [
+        ({"a": -1}, "class_weight must hold finite numbers, none of them negative. Got -1.0. Give a dict"),
+        ({"a": np.nan}, "class_weight must hold finite numbers.*Got nan"),
+        ({"a": 1e300}, "class_weight must hold finite numbers.*Got 1e\\+300"),
+        ({"a": "much"}, "class_weight must hold numbers"),
+        ({"d": 2, "a": 1}, "class_weight names 'd', which is not among the classes .*Name only classes of y"),
+        (dict.fromkeys("abc9", 0), "class_weight=.*gives every sample a weight of zero. Give at least one"),
+        ("unbalanced", "The 'class_weight' parameter"),
+    ],
+)
+def test_bad_class_weights(classes, class_weight, message):
+    model = make(class_weight=class_weight)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=message):
+        model.fit(*classes)
+    assert vars(model) == before
+
+
+def test_what_class_and_label_weights_are_refused_for(classes, data):
+    with pytest.raises(ValueError, match=r"class_weight='balanced' is for class labels.*as label_weight"):
+        make(class_weight="balanced").fit(*data)
+    with pytest.raises(
+        ValueError, match=r"label_weight=\[1, 2, 1, 1\] is for a multi-label.*as class_weight"
+    ):
+        make(label_weight=[1, 2, 1, 1]).fit(*classes)
+    model = make().fit(*classes).set_params(class_weight="balanced")
+    with pytest.raises(
+        ValueError, match=r"'balanced' is not supported for partial_fit.*compute_class_weight"
+    ):
+        model.partial_fit(*classes)
+    assert model.t_ == 400
+    with pytest.raises(
+        ValueError, match=r"'propensity' is not supported for partial_fit.*label_propensities"
+    ):
+        make(label_weight="propensity").partial_fit(*data)
+
+
+# Weights of labels
+
+
+@pytest.mark.parametrize("params", [{}, {"sampling": "uniform"}, {"loss": "softmax"}, {"solver": "adam"}])
+def test_label_weights_of_one_change_nothing(data, params):
+    model = make(label_weight=np.ones(25), **params).fit(*data)
+    assert_close(model, make(**params).fit(*data))
+
+
+def test_propensity_is_the_array_of_inverse_propensities(data):
+    X, Y = data
+    inverse = 1 / label_propensities(Y)
+    frequency = Y.sum(axis=0).A1
+    weights = inverse / (inverse @ frequency / frequency.sum())
+    model = make(label_weight="propensity", early_stopping=False).fit(X, Y)
+    assert_close(model, make(label_weight=weights).fit(X, Y))
+    with pytest.raises(AssertionError):
+        assert_close(model, make(label_weight=inverse).fit(X, Y))
+    samples = model._encode(X, Y, None)
+    assert_allclose(mean_label_weight(samples), 1, rtol=1e-6)
+    assert_allclose(samples.label_weights, weights, rtol=1e-6)
+
+
+def test_propensities_count_the_weights_of_samples(data, weights):
+    Y = data[1]
+    repeated = Y[np.repeat(np.arange(120), weights)]
+    patterns = [Pattern(y.indptr.astype(np.int64), y.indices) for y in (Y, repeated)]
+    assert_allclose(
+        weigh_labels("propensity", patterns[0], weights.astype(np.float32), 25),
+        weigh_labels("propensity", patterns[1], None, 25),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("sampling", ["full", "lsh"])
+def test_heavier_labels_rank_higher(data, sampling):
+    X, Y = data
+    heavy = np.arange(25) % 2 == 1
+    shares = []
+    for weight in (0, 0.3, 1, 3, 30):
+        model = make(label_weight=np.where(heavy, weight, 1), sampling=sampling, max_iter=10).fit(X, Y)
+        shares.append(heavy[model.predict_top_k(X, 3)[0]].mean())
+    assert (np.diff(shares) > 0).all()
+
+
+def test_the_true_samples_of_a_label_of_weight_zero_do_not_touch_it(data):
+    X, Y = data
+    # the labels of a linear model learn by themselves
+    settings = {"hidden_layer_sizes": (), "init": "random", "sampling": "full", "shuffle": False}
+    settings |= {"learning_rate": "constant", "loss": "sigmoid"}
+    label = Y.sum(axis=0).argmax()
+    model = make(label_weight=np.arange(25) != label, **settings).fit(X, Y)
+    false = Y[:, [label]].toarray().ravel() == 0
+    assert 10 < false.sum() < 110
+    expected = make(**settings).fit(X[false], Y[false])
+    assert_allclose(model.coefs_[0][:, label], expected.coefs_[0][:, label], rtol=1e-5, atol=1e-6)
+    unweighted = make(**settings).fit(X, Y)
+    assert abs(model.coefs_[0][:, label] - unweighted.coefs_[0][:, label]).max() > 0.1
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "sigmoid+softmax"])
+def test_large_weights_are_not_taken_for_diverging(data, loss):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = make(label_weight=np.full(25, 50.0), loss=loss).fit(*data)
+    assert model.loss_ > 5 * make(loss=loss).fit(*data).loss_
+
+
+def test_label_weights_grow_with_the_labels(data):
+    X, Y = data
+    weights = np.linspace(0.5, 2, 25)
+    model = make(label_weight=weights[:20]).partial_fit(X, Y[:, :20])
+    with pytest.raises(
+        ValueError, match=r"label_weight must have shape \(n_labels,\) = \(25,\).*Got.*\(20,\)"
+    ):
+        model.partial_fit(X, Y)
+    assert model.n_outputs_ == 20
+    assert model.set_params(label_weight=weights).partial_fit(X, Y).n_outputs_ == 25
+
+
+@pytest.mark.parametrize(
+    ("label_weight", "message"),
+    [
+        (
+            np.ones(24),
+            r"label_weight must have shape \(n_labels,\) = \(25,\).*Got shape \(24,\). Give an array",
+        ),
+        (np.ones((25, 1)), r"Got shape \(25, 1\)"),
+        (
+            np.arange(25) - 1.0,
+            "label_weight must hold finite numbers, none of them negative. Got -1.0. Give an",
+        ),
+        (np.full(25, np.nan), "label_weight must hold finite numbers.*Got nan"),
+        (np.full(25, np.inf), "label_weight must hold finite numbers.*Got inf"),
+        (np.zeros(25), "label_weight is zero for all labels"),
+        (["one"] * 25, "label_weight must hold numbers.*Give an array of such a number for each of the 25"),
+        ("propensities", "The 'label_weight' parameter"),
+        (3.0, "The 'label_weight' parameter"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_bad_label_weights(data, label_weight, message, method):
+    model = make(label_weight=label_weight)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=message):
+        getattr(model, method)(*data)
+    assert vars(model) == before
+
+
+def test_propensities_need_samples(data):
+    X, Y = data
+    with pytest.raises(ValueError, match=r"'propensity' needs at least 3 samples.*Got 2, counted by"):
+        make(label_weight="propensity").fit(X[:2], Y[:2])
+    make(label_weight="propensity").fit(X[:3], 0 * Y[:3])
+
+
+def test_search_over_label_weights(data):
+    X, Y = data
+    inverse = 1 / label_propensities(Y)
+    grid = {"label_weight": [None, "propensity", inverse]}
+    scorer = top_k_scorer("ps_precision_at_k", k=3, propensities=1 / inverse)
+    search = GridSearchCV(make(), grid, scoring=scorer, cv=KFold(3), error_score="raise").fit(X, Y)
+    assert len(set(search.cv_results_["mean_test_score"])) > 1
+    copied = clone(make(label_weight=inverse))
+    assert_array_equal(copied.label_weight, inverse)
+    assert_same(copied.fit(X, Y), make(label_weight=inverse).fit(X, Y))
+    assert "label_weight=" in repr(copied)
