@@ -162,7 +162,7 @@ def test_search_in_the_threads_of_a_dask_worker():
         + """
         from sklearn.model_selection import GridSearchCV, KFold
         from sklearn_slide.metrics import predict_top_k, top_k_scorer
-        def search():  # n_jobs=None would refit with as many threads as there are workers
+        def search():  # with n_jobs=None each fit would take as many threads as Dask has
             params = {"scoring": top_k_scorer("precision_at_k"), "cv": KFold(2), "error_score": "raise"}
             return GridSearchCV(make(n_jobs=1), {"max_iter": [1, 3]}, **params).fit(X, Y)
         serial = search()
