@@ -2,6 +2,7 @@
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +13,9 @@ from sklearn_slide._sampling import Pattern, Rows
 
 # Products of a few such values with weights, and the squares of these, stay finite in float32.
 _LARGEST_VALUE = 1e15
+
+# Where Linux tells a container the limit of its memory, in bytes: control groups of version 2 and 1.
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def as_rows(X):
@@ -152,11 +156,18 @@ def writable(state):
 
 
 def physical_memory():
-    """Return the machine's memory in bytes, or infinity where the system does not tell."""
+    """Return the memory of the machine, or of its container, in bytes; infinity where nothing tells."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return np.inf
+        available = np.inf
+    for path in _CGROUP_LIMITS:
+        try:
+            # the file of version 2 says "max" where there is no limit, that of version 1 a huge number
+            available = min(available, int(Path(path).read_text()))
+        except (ValueError, OSError):
+            continue
+    return available
 
 
 def require_memory(n_bytes, purpose, way_out):
@@ -164,8 +175,8 @@ def require_memory(n_bytes, purpose, way_out):
     available = physical_memory()
     if n_bytes > available:
         raise MemoryError(
-            f"{purpose} would take {n_bytes / 2**30:.1f} GiB; this machine has {available / 2**30:.1f} GiB. "
-            f"{way_out}"
+            f"{purpose} would take {n_bytes / 2**30:.1f} GiB; this machine or container has "
+            f"{available / 2**30:.1f} GiB. {way_out}"
         )
 
 

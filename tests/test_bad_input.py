@@ -163,6 +163,26 @@ def test_results_that_would_not_fit_in_memory(data, monkeypatch):
     assert model.predict_top_k(X, 3)[0].shape == (120, 3)
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_memory_of_a_container(data, monkeypatch, tmp_path, version):
+    paths = [tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"]
+    monkeypatch.setattr(_validation, "_CGROUP_LIMITS", paths)
+    machine = _validation.physical_memory()
+    assert machine > 2**20
+    for text in ("max", "9223372036854771712", "", "?"):
+        paths[version].write_text(text + "\n")
+        assert _validation.physical_memory() == machine
+    paths[version].write_text("1000\n")
+    assert _validation.physical_memory() == 1000
+    X, Y = data
+    with pytest.raises(MemoryError, match=r"this machine or container has 0\.0 GiB"):
+        make().fit(X, Y)
+    monkeypatch.delattr(os, "sysconf", raising=False)
+    assert _validation.physical_memory() == 1000
+    paths[version].unlink()
+    assert _validation.physical_memory() == np.inf
+
+
 def test_weights_that_would_not_fit_in_memory():
     X = sp.csr_matrix(([1.0], ([0], [10_000_000])), shape=(3, 20_000_000))
     Y = sp.csr_matrix(([1], ([0], [900_000])), shape=(3, 1_000_000))

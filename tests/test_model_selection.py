@@ -1,5 +1,8 @@
 """Tools of scikit-learn around the estimator at 50,000 labels, with a sparse y that may not become dense."""
 
+import html
+import warnings
+
 import joblib
 import numpy as np
 import pytest
@@ -11,17 +14,22 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+from sklearn.feature_selection import SelectKBest, VarianceThreshold, chi2, f_classif
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
     KFold,
     RandomizedSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
     cross_val_score,
     cross_validate,
     learning_curve,
+    permutation_test_score,
+    validation_curve,
 )
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import MaxAbsScaler
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from sklearn_slide import SlideClassifier
 from sklearn_slide.metrics import predict_top_k, top_k_scorer
@@ -77,6 +85,16 @@ def test_pipeline_of_a_column_transformer(texts, Y):
     assert predict_top_k(model, frame, 4)[0].shape == (N_SAMPLES, 4)
 
 
+def test_selection_of_features(texts, Y):
+    with pytest.raises(TypeError, match="dense data is required"):
+        make_pipeline(TfidfVectorizer(), SelectKBest(f_classif, k=20), make()[-1]).fit(texts, Y)
+    # chi2 makes a dense array of labels x features
+    for selector in (SelectKBest(chi2, k=20), VarianceThreshold(0.005)):
+        model = make_pipeline(TfidfVectorizer(), selector, make()[-1]).fit(texts, Y)
+        assert model[-1].n_features_in_ == selector.get_support().sum() < model[0].transform(texts).shape[1]
+        assert predict_top_k(model, texts, 3)[0].shape == (N_SAMPLES, 3)
+
+
 @pytest.mark.parametrize("search", [GridSearchCV, RandomizedSearchCV])
 @pytest.mark.parametrize(("backend", "n_jobs", "ours"), [("threading", 2, 2), ("threading", 1, None)])
 def test_searches(texts, Y, search, backend, n_jobs, ours):
@@ -110,10 +128,13 @@ def test_search_in_processes(texts, Y, ours):
     assert ((found.cv_results_["mean_test_score"] >= 0) & (found.cv_results_["mean_test_score"] <= 1)).all()
 
 
-@pytest.mark.parametrize("function", [cross_val_score, cross_validate, learning_curve])
+@pytest.mark.parametrize("function", [cross_val_score, cross_validate, learning_curve, validation_curve])
 def test_cross_validation_refuses_a_sparse_target(texts, Y, function):
+    params = {"scoring": top_k_scorer("precision_at_k"), "cv": KFold(2), "error_score": "raise"}
+    if function is validation_curve:
+        params |= {"param_name": "slideclassifier__max_iter", "param_range": [1]}
     try:
-        function(make(), texts, Y, scoring=top_k_scorer("precision_at_k"), cv=KFold(2), error_score="raise")
+        function(make(), texts, Y, **params)
     except (TypeError, ValueError) as error:
         assert f"The 'y' parameter of {function.__name__} must be" in str(error)  # noqa: PT017
     else:
@@ -135,6 +156,26 @@ def test_learning_curve_needs_a_context(texts, Y):
     for scores in (train_scores, test_scores):
         assert scores.shape == (2, 2)
         assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_validation_curve_needs_a_context(texts, Y):
+    scorer, name = top_k_scorer("precision_at_k", k=1), "slideclassifier__learning_rate_init"
+    with sklearn.config_context(skip_parameter_validation=True):
+        train_scores, test_scores = validation_curve(
+            make(),
+            texts,
+            Y,
+            param_name=name,
+            param_range=[1e-6, 0.5],
+            scoring=scorer,
+            cv=KFold(2),
+            error_score="raise",
+        )
+    train, test = next(KFold(2).split(texts))
+    model = make().set_params(**{name: 0.5}).fit([texts[i] for i in train], Y[train])
+    assert train_scores[1, 0] == scorer(model, [texts[i] for i in train], Y[train])
+    assert test_scores[1, 0] == scorer(model, [texts[i] for i in test], Y[test])
+    assert not np.array_equal(train_scores[0], train_scores[1])
 
 
 COMBINED = [
@@ -171,17 +212,84 @@ def test_cross_validation_needs_a_context(texts, Y, function):
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-def test_cross_validated_top_k(texts, Y):
+def test_cross_validated_predictions_are_sparse(texts, Y):
+    predicted = cross_val_predict(make(), texts, Y, cv=KFold(3))
+    assert sp.issparse(predicted)
+    assert predicted.shape == Y.shape
+    assert predicted.dtype == Y.dtype
+
+
+@pytest.mark.parametrize("n_labels", [40, N_LABELS])
+def test_cross_validated_top_k(texts, Y, n_labels):
+    Y = Y if n_labels == N_LABELS else sp.csr_matrix(np.random.default_rng(2).random((N_SAMPLES, 40)) < 0.1)
     labels = np.empty((N_SAMPLES, 3), dtype=np.int64)
     for train, test in KFold(3).split(texts):
         model = make().fit([texts[i] for i in train], Y[train])
         labels[test] = predict_top_k(model, [texts[i] for i in test], 3)[0]
-    assert labels.max() < N_LABELS
+    if n_labels == N_LABELS:
+        assert labels.max() < N_LABELS
+    else:
+        scores = cross_val_predict(make(), texts, Y.toarray(), cv=KFold(3), method="decision_function")
+        assert (labels == np.argsort(-scores, axis=1)[:, :3]).all()
 
 
-def test_halving_refuses_a_sparse_target(texts, Y):
-    search = HalvingGridSearchCV(
-        make(), {"slideclassifier__max_iter": [1, 2]}, scoring=top_k_scorer("precision_at_k"), cv=KFold(2)
-    )
-    with pytest.raises((TypeError, ValueError)):
-        search.fit(texts, Y)
+def test_refused_in_any_context(texts, Y):
+    params = {"scoring": top_k_scorer("precision_at_k"), "cv": KFold(2)}
+    with sklearn.config_context(skip_parameter_validation=True):
+        with pytest.raises((TypeError, ValueError)):
+            HalvingGridSearchCV(make(), {"slideclassifier__max_iter": [1, 2]}, **params).fit(texts, Y)
+        with pytest.raises((TypeError, ValueError)):
+            permutation_test_score(make(), texts, Y, n_permutations=1, **params)
+        with pytest.raises((TypeError, ValueError)):
+            cross_val_score(make(), texts, Y, **params | {"cv": StratifiedKFold(2)})
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_names_of_features(library):
+    frames = pytest.importorskip(library)
+    rng = np.random.default_rng(0)
+    X, y = rng.random((40, 3)), rng.integers(3, size=40)
+
+    def frame(names):
+        return frames.DataFrame(dict(zip(names, X.T, strict=True)))
+
+    if not hasattr(StandardScaler().fit(frame("abc")), "feature_names_in_"):
+        pytest.skip(f"scikit-learn {sklearn.__version__} takes no names from {library} {frames.__version__}")
+    model, unnamed = (SlideClassifier((4,), random_state=0) for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(frame("abc"), y).partial_fit(frame("abc"), y).predict_top_k(frame("abc"), 2)
+    unnamed.fit(X, y).partial_fit(X, y)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert np.array_equal(model.predict_proba(frame("abc")), unnamed.predict_proba(X))
+    for names in ("bac", "abz"):
+        for call in (model.predict, lambda X: model.predict_top_k(X, 2), lambda X: model.partial_fit(X, y)):
+            with pytest.raises(
+                ValueError, match="feature names should match those that were passed during fit"
+            ):
+                call(frame(names))
+    with pytest.warns(
+        UserWarning, match="X does not have valid feature names, but SlideClassifier was fitted"
+    ):
+        model.predict_top_k(X, 2)
+    with pytest.warns(UserWarning, match="SlideClassifier was fitted without feature names"):
+        unnamed.predict_top_k(frame("abc"), 2)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_representation_in_a_notebook(texts, Y, fitted, monkeypatch):
+    # scikit-learn shows the descriptions where documentation has an address, which the templates make up
+    monkeypatch.setattr(SlideClassifier, "_doc_link_module", "sklearn_slide", raising=False)
+    monkeypatch.setattr(SlideClassifier, "_doc_link_template", "{estimator_name}.html", raising=False)
+    model = make()
+    page = (model.fit(texts, Y) if fitted else model)._repr_html_()
+    assert all(name in page for name in ("Pipeline", "TfidfVectorizer", "SlideClassifier.html"))
+    if "param-doc-description" not in page:
+        pytest.skip(f"scikit-learn {sklearn.__version__} shows no descriptions of parameters")
+    parts = {part.split(";")[0]: part for part in page.split("--doc-link-")}
+    for name in SlideClassifier().get_params():
+        assert f"{name}: " in parts[name], name
+        description = html.unescape(parts[name].split("<br><br>")[1].split("</span>")[0])
+        first_line = description.split("<br>")[0].strip()
+        assert len(first_line) > 20, name
+        assert first_line in SlideClassifier.__doc__

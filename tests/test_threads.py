@@ -128,6 +128,53 @@ def test_joblib_workers_give_the_same_answers(backend):
     """)
 
 
+DASK = """
+    import distributed
+    expected = [fit_and_rank(seed, 1) for seed in (0, 1)]
+    model = make().fit(X, Y)
+    params = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    with distributed.LocalCluster(**params) as cluster, distributed.Client(cluster) as client:
+"""
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+def test_threads_of_a_dask_worker_give_the_same_answers(n_jobs):
+    pytest.importorskip("distributed")
+    run(
+        DASK
+        + f"""
+        fits = [client.submit(fit_and_rank, seed, {n_jobs}, pure=False) for seed in (0, 1, 0, 1)]
+        ranks = [client.submit(lambda: model.predict_top_k(X, 3)[0], pure=False) for _ in range(4)]
+        fits, ranks = client.gather(fits), client.gather(ranks)
+    for seed, labels in zip((0, 1, 0, 1), fits):
+        assert labels.shape == (600, 3) and labels.min() >= 0 and labels.max() < 500
+        if {n_jobs} != 2:
+            assert (labels == expected[seed]).all()
+    assert all((labels == expected[0]).all() for labels in ranks)
+    """
+    )
+
+
+def test_search_in_the_threads_of_a_dask_worker():
+    pytest.importorskip("distributed")
+    run(
+        DASK
+        + """
+        from sklearn.model_selection import GridSearchCV, KFold
+        from sklearn_slide.metrics import predict_top_k, top_k_scorer
+        def search():  # with n_jobs=None each fit would take as many threads as Dask has
+            params = {"scoring": top_k_scorer("precision_at_k"), "cv": KFold(2), "error_score": "raise"}
+            return GridSearchCV(make(n_jobs=1), {"max_iter": [1, 3]}, **params).fit(X, Y)
+        serial = search()
+        with joblib.parallel_config(backend="dask"):
+            found = search()
+        for name in ("mean_test_score", "std_test_score"):
+            assert (found.cv_results_[name] == serial.cv_results_[name]).all()
+        assert (predict_top_k(found, X, 3)[0] == predict_top_k(serial, X, 3)[0]).all()
+    """
+    )
+
+
 def test_without_a_place_for_the_cache(tmp_path):
     # a file where a folder is wanted cannot be written into, not even by root
     package = tmp_path / "sklearn_slide"
