@@ -134,8 +134,25 @@ def rebuild_tables(network, hasher, tables, n_jobs):
         work = np.empty(work_size(hasher), dtype=np.float32)
         hash_rows(values, start, stop, hasher, work, codes)
 
-    run_over_range(hash_part, 0, values.shape[0], n_jobs)
-    run_over_range(lambda first, last: build_tables(codes, first, last, tables), 0, hasher.n_tables, n_jobs)
+    def build_part(first, last):
+        build_tables(codes, first, last, tables)
+
+    n_labels, n_units = values.shape
+    run_over_range(hash_part, 0, n_labels, n_jobs, work=n_units * hasher.n_tables)
+    # eight for what a table reads from all over the codes
+    run_over_range(build_part, 0, hasher.n_tables, n_jobs, work=8 * n_labels)
+
+
+def pass_work(samples, network, capacity):
+    """Count the weights that a mean pass over the Samples, with that many active labels, reads and steps."""
+    x, direct = samples.x, network.direct
+    n_samples = len(x.indptr) - 1
+    n_output = capacity * network.output.weights.values.shape[1]
+    n_input = len(x.indices) / n_samples * network.hidden[0].weights.values.shape[1]
+    n_hidden = sum(layer.weights.values.size for layer in network.hidden[1:])
+    n_lists = np.bincount(x.indices, minlength=len(direct.indptr) - 1) @ np.diff(direct.indptr) / n_samples
+    # to look a direct weight up takes as long as four others
+    return 2 * (n_output + n_input + n_hidden + 4 * n_lists)
 
 
 def train_rounds(samples, order, engine, scratches, rates, schedule, n_seen, seed, epoch):
@@ -147,8 +164,7 @@ def train_rounds(samples, order, engine, scratches, rates, schedule, n_seen, see
     of the round is yielded, and an interrupt can arrive.
     """
     n_jobs = len(scratches)
-    n_units = engine.network.output.weights.values.shape[1]
-    size = rows_of_round(len(scratches[0].logits) * n_units) * n_jobs
+    size = rows_of_round(pass_work(samples, engine.network, len(scratches[0].logits))) * n_jobs
 
     def train_part(start, stop, scratch):
         return train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch)
