@@ -1,7 +1,7 @@
 """The estimator: parameters, validation, epochs and predictions."""
 
 import warnings
-from copy import deepcopy
+from copy import copy, deepcopy
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from sklearn_slide import _compact, _inference, _retrieval, _screening, _training
+from sklearn_slide._callbacks import CallbackSupportMixin, begin_fit, without_running_fit
 from sklearn_slide._direct import count_products, find_pairs, no_pairs
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._growth import grow_output
@@ -60,7 +61,7 @@ from sklearn_slide._weights import (
 )
 
 
-class SlideClassifier(ClassifierMixin, BaseEstimator):
+class SlideClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Multi-label and multi-class classifier for very many labels, by the SLIDE algorithm.
 
     A neural network whose output layer is never computed as a whole in training. The hidden vector of
@@ -412,7 +413,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def __getstate__(self):
-        state = super().__getstate__()
+        state = without_running_fit(super().__getstate__())
         if "_serving" in state:  # what predictions make anew
             state = {**state, "_serving": {}}
         if state.get("_compact") == "float16":
@@ -454,6 +455,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         hidden = self._network.hidden[: self._network.n_hidden]
         return [layer.biases.values[0] for layer in hidden] + [self._network.output.biases.values[:, 0]]
 
+    @attributes_kept_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
         """Fit the model to data matrix X and target(s) y.
@@ -496,26 +498,31 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         -----
         After an error or an interrupt the classifier has the attributes that it had before.
         """
-        with attributes_kept_on_failure(self):
-            going_on = self.warm_start and hasattr(self, "_network")
-            data = self._check_data(X, y, not going_on, sample_weight)
-            seeds = [] if going_on else self._draw_seeds(self.n_estimators)
-            data, validation = self._set_aside(data, X_val, y_val)
-            samples = self._encode(*data)
-            decay = self.learning_rate == "linear"
-            if going_on:
-                self._require_trainable()
-                self._train(samples, self.max_iter, decay, validation)
-            networks = []
-            for seed in seeds:
-                self._initialise(samples, seed)
-                self._train(samples, self.max_iter, decay, validation)
-                networks.append(self._network)
-            if len(networks) > 1:
-                self._network = join_networks(networks)
-                self._make_hash_functions()
+        going_on = self.warm_start and hasattr(self, "_network")
+        data = self._check_data(X, y, not going_on, sample_weight)
+        seeds = [] if going_on else self._draw_seeds(self.n_estimators)
+        data, validation = self._set_aside(data, X_val, y_val)
+        samples = self._encode(*data)
+        decay = self.learning_rate == "linear"
+        several = len(seeds) > 1
+        task = begin_fit(self, *data, "fit", len(seeds) if several else self.max_iter)
+        if going_on:
+            self._require_trainable()
+            self._train(samples, self.max_iter, task, decay, validation)
+        networks = []
+        for seed in seeds:
+            self._initialise(samples, seed)
+            of_network = task.begin("network", self.max_iter) if several else task
+            self._train(samples, self.max_iter, of_network, decay, validation, networks)
+            networks.append(self._network)
+            if several and of_network.end(lambda: self._as_if_stopped(networks)):
+                break
+        if several:
+            self._join(networks)
+        task.end(lambda: self._as_if_stopped([self._network]))
         return self
 
+    @attributes_kept_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Update the model with a single iteration over the given data, which may have new labels.
@@ -552,17 +559,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         -----
         After an interrupt the weights are as far as they were trained, the other attributes as before.
         """
-        with attributes_kept_on_failure(self):
-            first, known = not hasattr(self, "_network"), getattr(self, "classes_", None)
-            data = self._check_data(X, y, first, sample_weight, classes, partial=True)
-            samples = self._encode(*data, partial=True)
-            if first:
-                self._initialise(samples, *self._draw_seeds(1))
-            else:
-                self._require_trainable()
-            if not first and len(known) < self.n_outputs_:
-                self._grow(samples, known)
-            self._train(samples, 1)
+        first, known = not hasattr(self, "_network"), getattr(self, "classes_", None)
+        data = self._check_data(X, y, first, sample_weight, classes, partial=True)
+        samples = self._encode(*data, partial=True)
+        task = begin_fit(self, *data, "partial_fit", 1)
+        if first:
+            self._initialise(samples, *self._draw_seeds(1))
+        else:
+            self._require_trainable()
+        if not first and len(known) < self.n_outputs_:
+            self._grow(samples, known)
+        self._train(samples, 1, task)
+        task.end(lambda: self._as_if_stopped([self._network]))
         return self
 
     def compact(self, dtype="float32"):
@@ -766,6 +774,17 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         )
         self._make_hash_functions()
 
+    def _join(self, networks):
+        """Make one network of several that have one hidden layer each."""
+        self._network = join_networks(networks) if len(networks) > 1 else networks[0]
+        self._make_hash_functions()
+
+    def _as_if_stopped(self, networks):
+        """Return the attributes of a classifier of these networks that further training leaves as it is."""
+        model = copy(self)
+        model._join(deepcopy(networks) if len(networks) == 1 else networks)
+        return vars(model)
+
     def _make_hash_functions(self):
         """Draw hash functions for the hidden vectors; the tables come when a sample asks for them."""
         n_units = self._network.output.weights.values.shape[1]
@@ -778,11 +797,13 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._tables, self._schedule = NO_TABLES, None
         self._serving = {}
 
-    def _train(self, samples, max_iter, decay=False, validation=None):
+    def _train(self, samples, max_iter, task, decay=False, validation=None, earlier=()):
         """Pass over the samples until the loss no longer improves, max_iter times at most.
 
         With decay, the learning rate falls linearly to zero over that many epochs. With a Validation, its
         score takes the place of the loss, and the network becomes what it was when the score was best.
+        Callbacks hear of each epoch as a part of the Task, and may end training. earlier are the networks
+        that were trained before, to be joined with this one.
         """
         self._serving.clear()
         self._seen = self._seen | (np.bincount(samples.x.indices, minlength=self.n_features_in_) > 0)
@@ -797,10 +818,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             _training.make_scratch(samples.x, engine.network, engine.hasher, engine.sampler, most_labels)
             for _ in range(effective_n_jobs(self.n_jobs))
         ]
+
+        def attributes():
+            return self._as_if_stopped([*earlier, self._network])
+
         order, best, n_unimproved = np.arange(n_passes), np.inf, 0
         progress = Progress(self.verbose, n_passes, max_iter)
         rates = np.linspace(self.learning_rate_init, 0 if decay else self.learning_rate_init, max_iter + 1)
         for epoch_rates in pairwise(rates):
+            epoch = task.begin("epoch", attributes=attributes)
             if self.shuffle:
                 order = np.random.default_rng((self._seed, self.n_iter_)).permutation(n_passes)
             loss, active_size = self._train_epoch(samples, order, engine, scratches, epoch_rates, progress)
@@ -819,7 +845,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
                 loss = -score
             n_unimproved = n_unimproved + 1 if loss > best - self.tol else 0
             best = min(best, loss)
-            if n_unimproved >= self.n_iter_no_change:
+            if epoch.end(attributes) or n_unimproved >= self.n_iter_no_change:
                 break
         if validation is not None:
             self._network = best_network
@@ -831,7 +857,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
                 f"learning_rate_init={self.learning_rate_init!r}. Lower it, or scale the rows of X, for "
                 "instance by sklearn.preprocessing.normalize.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=5,  # the caller of fit, past two decorators
             )
 
     def _train_epoch(self, samples, order, engine, scratches, rates, progress):

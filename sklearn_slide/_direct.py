@@ -25,7 +25,7 @@ class Direct(NamedTuple):
 
 
 # About so many products are added up at a time to find the pairs.
-_BLOCK_WORK = 20_000_000
+_BLOCK_WORK = 5_000_000
 
 
 def no_pairs(n_features):

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
+from sklearn_slide._validation import names_not_missed
 from sklearn_slide.metrics import top_k_scorer
 
 _AT_K = re.compile(r"(precision|recall|ndcg|coverage)_at_([1-9][0-9]*)")
@@ -23,7 +24,8 @@ class Validation:
 
     def score(self, model):
         """Return the model's score, higher is better; raise ValueError if it is not finite."""
-        score = float(self._scorer(model, *self._data, **self._params))
+        with names_not_missed():
+            score = float(self._scorer(model, *self._data, **self._params))
         if not np.isfinite(score):
             raise ValueError(
                 f"scoring={self._name!r} gave {score} for the validation samples, by which no epoch can be "

@@ -14,7 +14,7 @@ from sklearn_slide._direct import Direct
 from sklearn_slide._losses import SOFTMAX
 from sklearn_slide._numba import njit
 from sklearn_slide._optimizers import Weights, make_weights, mean_square, update_rows
-from sklearn_slide._parallel import run_over_range
+from sklearn_slide._parallel import run_over_range, split_work
 
 IDENTITY, RELU, TANH, LOGISTIC = 0, 1, 2, 3
 ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "logistic": LOGISTIC}
@@ -237,8 +237,10 @@ def make_network(n_features, n_labels, hidden_layer_sizes, activation, solver, s
     hidden, n_in = [], n_features
     # one layer without units stands for none: the type of a network tells no depth of 0
     for n_units in hidden_layer_sizes or [0]:
-        weights = rng.standard_normal((n_in, n_units), dtype=np.float32)
-        weights *= np.float32(gain * norm / np.sqrt(max(n_units, 1)))
+        weights = np.empty((n_in, n_units), dtype=np.float32)
+        for start, stop in split_work(0, n_in, 4 * n_units):
+            rng.standard_normal(out=weights[start:stop], dtype=np.float32)
+            weights[start:stop] *= np.float32(gain * norm / np.sqrt(max(n_units, 1)))
         biases = np.zeros((1, n_units), dtype=np.float32)
         hidden.append(make_layer(weights, biases, solver, HIDDEN_ACCUMULATOR))
         n_in, norm = n_units, 1.0
@@ -257,18 +259,24 @@ def initialise_output(network, centroids, loss, rng):
     single features. Labels without samples get random weights as well.
     """
     values, direct = network.output.weights.values, network.direct
+    parts = split_work(0, len(values), 4 * values.shape[1])
     if centroids is None:
         direct.weights[:] = 0.0
     else:
-        squares = np.einsum("yu,yu->y", centroids, centroids, dtype=np.float64)
+        squares = np.empty(len(values))
+        for start, stop in parts:
+            part = centroids[start:stop]
+            np.einsum("yu,yu->y", part, part, out=squares[start:stop], dtype=np.float64)
         # a sum over the scaled input of the direct weights is sqrt(gain) times that over the feature
         squares += direct.gain * np.bincount(direct.labels, direct.weights**2, minlength=len(squares))
         scale = centroid_scale(np.sqrt(squares))
-        np.multiply(centroids, scale[:, np.newaxis], out=values)
+        for start, stop in parts:
+            np.multiply(centroids[start:stop], scale[start:stop, np.newaxis], out=values[start:stop])
         direct.weights[:] *= direct.gain * scale[direct.labels]
-    empty = np.flatnonzero(~values.any(axis=1))
-    values[empty] = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
-    values[empty] /= np.sqrt(np.float32(values.shape[1]))
+    for start, stop in parts:
+        empty = start + np.flatnonzero(~values[start:stop].any(axis=1))
+        drawn = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
+        values[empty] = drawn / np.sqrt(np.float32(values.shape[1]))
     if loss != SOFTMAX:
         network.output.biases.values[:] = SIGMOID_BIAS
 
@@ -359,7 +367,10 @@ def hidden_vectors(x, start, stop, network, activation, n_jobs):
         hidden = np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32)
         hidden_rows(x, first, last, network, activation, hidden, out[first - start : last - start])
 
-    run_over_range(part, start, stop, n_jobs)
+    entries = (x.indptr[stop] - x.indptr[start]) / max(stop - start, 1)
+    work = entries * network.hidden[0].weights.values.shape[1]
+    work += sum(layer.weights.values.size for layer in network.hidden[1:])
+    run_over_range(part, start, stop, n_jobs, work)
     return out
 
 
@@ -369,4 +380,8 @@ def sum_hidden_vectors(samples, network, activation, n_jobs):
     n_samples, n_labels = len(x.indptr) - 1, len(network.output.weights.values)
     h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
     entries = np.repeat(samples.weights, np.diff(y.indptr))
-    return sp.csr_array((entries, y.indices, y.indptr), shape=(n_samples, n_labels)).T @ h
+    by_label = sp.csr_array((entries, y.indices, y.indptr), shape=(n_samples, n_labels)).T.tocsr()
+    sums = np.empty((n_labels, h.shape[1]), dtype=np.float32)
+    for start, stop in split_work(0, n_labels, h.shape[1] * (1 + len(y.indices) / n_labels)):
+        sums[start:stop] = by_label[start:stop] @ h
+    return sums

@@ -1,5 +1,6 @@
 """Serial kernels over ranges of rows, run by joblib threads."""
 
+import threading
 from contextlib import nullcontext
 from itertools import pairwise
 
@@ -8,6 +9,8 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 # A round of one thread is about this many multiplications by a weight: some tenths of a second.
 _ROUND_WORK = 3e8
+# Work of some hundredths of a second, and of no more than half a second on a slow machine.
+_PART_WORK = 2**25
 
 
 def split_range(start, stop, n_parts):
@@ -18,20 +21,67 @@ def split_range(start, stop, n_parts):
     return list(pairwise(bounds))
 
 
-def run_over_range(function, start, stop, n_jobs):
-    """Call function(start, stop) on parts of a range, one a thread, and return the results in order.
+def split_work(start, stop, work, n_parts=1):
+    """Split a range into n_parts parts or more, each of some hundredths of a second, to let interrupts in.
 
-    One worker is a plain call: no pool is made.
+    work is about the number of bytes, multiplications or the like for one of the range.
     """
-    return run_parts(function, split_range(start, stop, effective_n_jobs(n_jobs)))
+    most = max(1, int(_PART_WORK / max(work, 1)))
+    return split_range(start, stop, max(n_parts, -(-(stop - start) // most)))
+
+
+def run_over_range(function, start, stop, n_jobs, work=0):
+    """Call function(start, stop) on parts of a range in threads, and return the results in order.
+
+    Each thread has one part, or several if work, that of one of the range as in split_work, is given. One
+    worker makes plain calls, without a pool.
+    """
+    n_jobs = effective_n_jobs(n_jobs)
+    parts = split_work(start, stop, work, n_jobs)
+    if n_jobs == 1 or len(parts) == 1:
+        return run_parts(function, parts)
+    return run_parts(function, parts, Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem"))
 
 
 def run_parts(function, parts, parallel=None):
-    """Call function(*part) for each part, in the threads of a joblib pool if there is more than one."""
-    if len(parts) == 1:
-        return [function(*parts[0])]
-    parallel = parallel or Parallel(n_jobs=len(parts), prefer="threads", require="sharedmem")
-    return parallel(delayed(function)(*part) for part in parts)
+    """Call function(*part) for each part, in the threads of a joblib pool if one is given.
+
+    After an error or an interrupt no part begins any more, and those that threads are at are awaited: what
+    they write on is then at rest.
+    """
+    if parallel is None or len(parts) == 1:
+        return [function(*part) for part in parts]
+    calls = _Calls(function)
+    try:
+        return parallel(delayed(calls)(*part) for part in parts)
+    finally:
+        calls.end()
+
+
+class _Calls:
+    """Calls of a function by threads, which can be awaited."""
+
+    def __init__(self, function):
+        self._function, self._n_running, self._ended = function, 0, False
+        self._changed = threading.Condition()
+
+    def __call__(self, *args):
+        with self._changed:
+            if self._ended:
+                return None
+            self._n_running += 1
+        try:
+            return self._function(*args)
+        finally:
+            with self._changed:
+                self._n_running -= 1
+                self._changed.notify_all()
+
+    def end(self):
+        """Let no further call begin, and wait for those that have."""
+        with self._changed:
+            self._ended = True
+            self._changed.wait_for(lambda: not self._n_running)
 
 
 def rows_of_round(work):

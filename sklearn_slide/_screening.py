@@ -42,7 +42,7 @@ def make_screen(weights, n_jobs):
             round_rows(weights.values, start, stop, screen)
         bound_errors(weights, start, stop, screen)
 
-    run_over_range(part, 0, len(values), n_jobs)
+    run_over_range(part, 0, len(values), n_jobs, work=values.shape[1])
     return screen._replace(largest_error=errors.max(initial=0))
 
 

@@ -19,7 +19,7 @@ from sklearn_slide._network import (
 )
 from sklearn_slide._numba import njit, start_stream
 from sklearn_slide._optimizers import Solver
-from sklearn_slide._parallel import blocks, rows_of_round, run_over_range, run_parts, split_range
+from sklearn_slide._parallel import rows_of_round, run_over_range, run_parts, split_range
 from sklearn_slide._sampling import (
     ActiveSet,
     Sampler,
@@ -128,24 +128,34 @@ def train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch
     return total_loss, total_active
 
 
-# Labels hashed between two chances for an interrupt.
-_LABELS_AT_ONCE = 16384
-
-
 def rebuild_tables(network, hasher, tables, n_jobs):
     """Hash the weights of every label and sort the labels into the tables anew."""
     weights = network.output.weights
-    n_labels = len(weights.values)
+    n_labels, n_units = weights.values.shape
     codes = np.empty((n_labels, hasher.n_tables), dtype=np.int32)
 
     def hash_part(start, stop):
         work = np.empty(work_size(hasher), dtype=np.float32)
-        for first, last in blocks(start, stop, _LABELS_AT_ONCE):
-            rows = float_rows(weights, first, last)
-            hash_rows(rows, 0, last - first, hasher, work, codes[first:last])
+        hash_rows(float_rows(weights, start, stop), 0, stop - start, hasher, work, codes[start:stop])
 
-    run_over_range(hash_part, 0, n_labels, n_jobs)
-    run_over_range(lambda first, last: build_tables(codes, first, last, tables), 0, hasher.n_tables, n_jobs)
+    def build_part(first, last):
+        build_tables(codes, first, last, tables)
+
+    run_over_range(hash_part, 0, n_labels, n_jobs, work=n_units * hasher.n_tables)
+    # eight for what a table reads from all over the codes
+    run_over_range(build_part, 0, hasher.n_tables, n_jobs, work=8 * n_labels)
+
+
+def pass_work(samples, network, capacity):
+    """Count the weights that a mean pass over the Samples, with that many active labels, reads and steps."""
+    x, direct = samples.x, network.direct
+    n_samples = len(x.indptr) - 1
+    n_output = capacity * network.output.weights.values.shape[1]
+    n_input = len(x.indices) / n_samples * network.hidden[0].weights.values.shape[1]
+    n_hidden = sum(layer.weights.values.size for layer in network.hidden[1:])
+    n_lists = np.bincount(x.indices, minlength=len(direct.indptr) - 1) @ np.diff(direct.indptr) / n_samples
+    # to look a direct weight up takes as long as four others
+    return 2 * (n_output + n_input + n_hidden + 4 * n_lists)
 
 
 def train_rounds(samples, order, engine, scratches, rates, schedule, n_seen, seed, epoch):
@@ -157,8 +167,7 @@ def train_rounds(samples, order, engine, scratches, rates, schedule, n_seen, see
     of the round is yielded, and an interrupt can arrive.
     """
     n_jobs = len(scratches)
-    n_units = engine.network.output.weights.values.shape[1]
-    size = rows_of_round(len(scratches[0].logits) * n_units) * n_jobs
+    size = rows_of_round(pass_work(samples, engine.network, len(scratches[0].logits))) * n_jobs
 
     def train_part(start, stop, scratch):
         return train_chunk(samples, order, start, stop, rates, seed, epoch, engine, scratch)

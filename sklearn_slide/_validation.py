@@ -1,6 +1,8 @@
 """What comes in and goes out: samples and targets <-> CSR arrays, memory, and attributes after a failure."""
 
+import functools
 import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -180,13 +182,25 @@ def require_memory(n_bytes, purpose, way_out):
         )
 
 
+def attributes_kept_on_failure(method):
+    """Decorate a method: if it fails or is interrupted, the estimator gets back the attributes it had."""
+
+    @functools.wraps(method)
+    def kept(estimator, *args, **kwargs):
+        before = dict(vars(estimator))
+        try:
+            return method(estimator, *args, **kwargs)
+        except BaseException:
+            vars(estimator).clear()
+            vars(estimator).update(before)
+            raise
+
+    return kept
+
+
 @contextmanager
-def attributes_kept_on_failure(estimator):
-    """Give the estimator back the attributes it had if the block fails or is interrupted."""
-    before = dict(vars(estimator))
-    try:
+def names_not_missed():
+    """Let scikit-learn not warn that samples have no names of features, which validation took off."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
         yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
