@@ -3,12 +3,13 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import reference
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide import SlideClassifier, _inference, _retrieval, _screening
+from sklearn_slide import SlideClassifier, _inference, _parallel, _progress, _retrieval, _screening
 from sklearn_slide._optimizers import make_weights
 
 
@@ -81,6 +82,46 @@ def test_labels_that_the_screen_confuses_are_told_apart(X):
         labels, best = model.predict_top_k(X[i : i + 1], 5)
         assert_allclose(best[0], np.sort(scores[i])[::-1][:5], rtol=1e-5, atol=1e-6)
         assert_allclose(scores[i, labels[0]], best[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("retrieval", ["exact", "lsh"])
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_rounds_change_nothing_and_tell_how_far_they_are(model, X, retrieval, n_jobs, monkeypatch, capsys):
+    model = pickle.loads(pickle.dumps(model)).set_params(retrieval=retrieval, n_jobs=n_jobs)
+    methods = [lambda: model.predict_top_k(X, 4)[0], lambda: model.predict(X).toarray()]
+    methods += [lambda: model.decision_function(X)]
+    expected = [method() for method in methods]
+    model.set_params(verbose=1)
+    assert [method() is None for method in methods] == [False] * 3
+    assert capsys.readouterr().out == ""  # a short prediction prints nothing
+    monkeypatch.setattr(_parallel, "_ROUND_WORK", 1.0)
+    monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", -1.0)
+    for method, wanted in zip(methods, expected, strict=True):
+        assert_array_equal(method(), wanted)
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == (35 if n_jobs == 2 else 70)
+        assert all(line.startswith("Predicted ") for line in lines)
+        assert lines[-1].startswith("Predicted 70 of 70 samples, samples/s = ")
+        assert lines[-1].endswith(", remaining = 0 s")
+
+
+def test_clean_rows_and_others_are_checked_alike(model, X):
+    expected = model.predict_top_k(X, 3)[0]
+    for same in (X.astype(np.float64), X.tocsc(), X.toarray(), sp.csr_array(X)):
+        assert_array_equal(model.predict_top_k(same, 3)[0], expected)
+    for value in (np.nan, np.inf):
+        bad = X.copy()
+        bad.data[7] = value
+        with pytest.raises(ValueError, match="contains NaN" if np.isnan(value) else "contains infinity"):
+            model.predict_top_k(bad)
+    with pytest.raises(ValueError, match="X has 49 features, but SlideClassifier is expecting 50"):
+        model.predict_top_k(X[:, :49])
+    with pytest.raises(ValueError, match="minimum of 1 is required"):
+        model.predict_top_k(X[:0])
+    named = SlideClassifier((4,), n_active=40, max_iter=1, random_state=0)
+    named.fit(pd.DataFrame(X.toarray()).rename(columns=str), np.eye(70, dtype=int))
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        named.predict_top_k(X, 3)
 
 
 def test_input_that_is_known_to_be_clean_gives_the_same(model, X):

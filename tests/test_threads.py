@@ -214,10 +214,13 @@ def test_without_compilation():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 @pytest.mark.parametrize("retrieval", ["exact", "lsh"])
-def test_an_interrupt_of_predict_leaves_the_model(retrieval):
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_interrupt_of_predict_leaves_the_model(retrieval, n_jobs):
     run(f"""
-    model = make(retrieval="{retrieval}").fit(X, Y)
+    import scipy.sparse
+    model = make(retrieval="{retrieval}", n_jobs={n_jobs}).fit(X, Y)
     expected = model.predict_top_k(X, 3)[0]
+    many = scipy.sparse.csr_matrix(scipy.sparse.vstack([X] * (1_000_000 // X.shape[0])))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     sent = []
     def interrupt():
@@ -226,7 +229,7 @@ def test_an_interrupt_of_predict_leaves_the_model(retrieval):
     threading.Timer(0.5, interrupt).start()
     try:
         while True:
-            model.predict_top_k(X, 3)
+            model.predict_top_k(many, 3)
     except KeyboardInterrupt:
         took = time.perf_counter() - sent[0]
     assert took < 2, took
