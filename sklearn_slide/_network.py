@@ -276,7 +276,8 @@ def initialise_output(network, centroids, loss, rng):
     for start, stop in parts:
         empty = start + np.flatnonzero(~values[start:stop].any(axis=1))
         drawn = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
-        values[empty] = drawn / np.sqrt(np.float32(values.shape[1]))
+        drawn /= np.sqrt(np.float32(values.shape[1]))
+        values[empty] = drawn
     if loss != SOFTMAX:
         network.output.biases.values[:] = SIGMOID_BIAS
 
@@ -381,7 +382,11 @@ def sum_hidden_vectors(samples, network, activation, n_jobs):
     h = hidden_vectors(x, 0, n_samples, network, activation, n_jobs)
     entries = np.repeat(samples.weights, np.diff(y.indptr))
     by_label = sp.csr_array((entries, y.indices, y.indptr), shape=(n_samples, n_labels)).T.tocsr()
+    # eight times the work, for the parts of the sums take memory beside the whole
+    parts = split_work(0, n_labels, 8 * h.shape[1] * (1 + len(y.indices) / n_labels))
+    if len(parts) == 1:
+        return by_label @ h
     sums = np.empty((n_labels, h.shape[1]), dtype=np.float32)
-    for start, stop in split_work(0, n_labels, h.shape[1] * (1 + len(y.indices) / n_labels)):
+    for start, stop in parts:
         sums[start:stop] = by_label[start:stop] @ h
     return sums

@@ -3,16 +3,21 @@
 The settings of the job have ``kind``, the name of a function here, and what the peer is trained with.
 """
 
+import copy
+import pickle
 import time
 
 import numpy as np
 from job import THREADS, Job, K
 
-N_SINGLE, N_WARM_UP, N_BATCH = 1000, 50, 5000
+N_SINGLE, N_WARM_UP, N_BATCH, N_BATCHES = 1000, 50, 5000, 5
 
 
-def time_predictions(name, rank_rows, rows, batch):
-    """Time rank_rows(X), which returns the best labels of each row, for single rows and for the batch."""
+def time_predictions(name, rank_rows, rows, batch, **answer):
+    """Time rank_rows(X), which returns the best labels of each row, for single rows and for the batch.
+
+    Answer with the times, the labels of the batch and what else is given.
+    """
     times = []
     for row in (*rows[:N_WARM_UP], *rows):
         start = time.perf_counter()
@@ -27,24 +32,53 @@ def time_predictions(name, rank_rows, rows, batch):
         top[i, : len(best[:K])] = best[:K]
     path = job.folder / f"labels{time.monotonic_ns()}.npy"
     np.save(path, top)
-    job.answer(name=name, single=times[N_WARM_UP:], batch=wall, batch_cpu=cpu, labels=str(path))
+    job.answer(name=name, single=times[N_WARM_UP:], batch=wall, batch_cpu=cpu, labels=str(path), **answer)
+
+
+def arrays_in(state):
+    """List the arrays in dicts, lists and tuples by their addresses."""
+    if isinstance(state, np.ndarray):
+        return {state.__array_interface__["data"][0]: state}
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return {address: array for part in parts for address, array in arrays_in(part).items()}
+
+
+def compact_answer(model, dtype):
+    """Compact a copy of the model, if a dtype is given, and time it with its checks of X."""
+    model = copy.deepcopy(model)
+    if dtype:
+        model.compact(dtype)
+    stored = len(pickle.dumps(model, protocol=5))
+    model.predict_top_k(rows[0], K)
+    memory = sum(array.nbytes for array in arrays_in(vars(model)).values())
+    name = f'compact("{dtype}")' if dtype else "as fitted"
+    sizes = {"stored": stored, "memory": memory, "compact": True}
+    time_predictions(name, lambda X: model.predict_top_k(X, K)[0], rows, batch, **sizes)
 
 
 def slide(settings):
-    """Train SlideClassifier; time exact ranking, with and without checks of X, and retrieval for shares."""
+    """Train SlideClassifier; time exact ranking, with and without checks of X, retrieval, compact models."""
     from sklearn_slide import SlideClassifier, _retrieval
 
     model = SlideClassifier(**settings, n_jobs=THREADS, random_state=0).fit(job.X, job.Y)
     values = model.coefs_[-1].T
     h = np.ones((512, values.shape[1]), dtype=np.float32)
-    start = time.perf_counter()
-    for first in range(0, batch.shape[0], 512):
-        for label in range(0, len(values), 8192):
-            h[: batch.shape[0] - first] @ values[label : label + 8192].T
-    job.answer(name="matrix product", batch=time.perf_counter() - start)
+    products, batches = [], []
+    for _ in range(N_BATCHES):
+        start = time.perf_counter()
+        for first in range(0, batch.shape[0], 512):
+            for label in range(0, len(values), 8192):
+                h[: batch.shape[0] - first] @ values[label : label + 8192].T
+        products.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        model.predict_top_k(batch, K)
+        batches.append(time.perf_counter() - start)
+    job.answer(name="matrix product", batch=np.median(batches), product=np.median(products))
     time_predictions("exact", lambda X: model.predict_top_k(X, K)[0], rows, batch)
     unchecked = [lambda X: model.predict_top_k(X, K, check_input=False)[0], rows, batch]
     time_predictions("exact, unchecked", *unchecked)
+    for dtype in (None, *settings_of_job["dtypes"]):
+        compact_answer(model, dtype)
     model.set_params(retrieval="lsh")
     for share in settings_of_job["shares"]:
         _retrieval._SHARE = share
@@ -97,6 +131,17 @@ def omikuji(settings):
         return labels
 
     time_predictions("omikuji, Parabel, 1 tree", rank_rows, rows, batch)
+
+
+def napkinxc(settings):
+    """Train a probabilistic label tree."""
+    from job import label_rows
+    from napkinxc.models import PLT
+
+    model = PLT(str(job.folder / "tree"), threads=THREADS, seed=0, **settings)
+    model.fit(job.X, label_rows(job.Y))
+    model.load()
+    time_predictions("napkinXC, PLT, 1 tree", lambda X: model.predict(X, top_k=K), rows, batch)
 
 
 def torch(settings):
