@@ -73,7 +73,8 @@ are the weights and a copy of the output layer in one byte each, which single ro
 weights serve as that copy. X is checked.
 
 The generated data are of ``make_xmc_classification``, with as many labels as Amazon-670K has: they show what
-retrieval loses and takes with more labels, but they are not real, and only ``SlideClassifier`` ran on them.
+retrieval loses and takes with more labels, but they are not real, and only ``SlideClassifier`` ran on them,
+after one epoch.
 
 {sections}
 {machine}
