@@ -557,7 +557,8 @@ class SlideClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Notes
         -----
-        After an interrupt the weights are as far as they were trained, the other attributes as before.
+        After an argument was refused, everything is as before. After an interrupt, or if the weights diverge,
+        these are as far as they were trained, and finite; the other attributes are as before.
         """
         first, known = not hasattr(self, "_network"), getattr(self, "classes_", None)
         data = self._check_data(X, y, first, sample_weight, classes, partial=True)
@@ -582,8 +583,8 @@ class SlideClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ----------
         dtype : {'float32', 'float16', 'int8'}, default='float32'
             'float32' leaves the weights as they are. 'float16' rounds them to two bytes, which they take when
-            stored; in memory they take four. 'int8' rounds them to one byte, with a scale for each row, there
-            and in memory; direct weights that round to 0 are dropped.
+            stored; in memory they take four. 'int8' rounds them to one byte, stored and in memory, with a
+            scale for each row; direct weights that round to 0 are dropped.
 
         Returns
         -------
