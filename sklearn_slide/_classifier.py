@@ -939,9 +939,9 @@ class SlideClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def predict_top_k(self, X, k=5, *, check_input=True):
         """Find the k labels with the highest scores for each sample.
 
-        No array of all samples and labels is made. The first call for a single sample makes a copy of the
-        output layer in a byte for each weight, and with ``retrieval="lsh"`` the first call makes hash tables
-        as well; let one call warm up a service. They are not pickled.
+        No array of all samples and labels is made. The first call for a single sample makes a small copy of
+        the output layer, of 128 bytes for a label at most, and with ``retrieval="lsh"`` the first call makes
+        hash tables as well; let one call warm up a service. They are not pickled.
 
         Parameters
         ----------

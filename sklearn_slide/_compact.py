@@ -4,8 +4,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._optimizers import Weights
+from sklearn_slide._parallel import run_over_range
 from sklearn_slide._sampling import Rows
-from sklearn_slide._screening import make_screen
+from sklearn_slide._screening import round_rows
 
 DTYPES = ("float32", "float16", "int8")
 
@@ -41,8 +42,13 @@ def bare(values, *scales):
 def round_weights(values, dtype, n_jobs):
     """Return the Weights of float32 values that are rounded; int8 has a scale for each row."""
     if dtype == "int8":
-        screen = make_screen(bare(values), n_jobs)
-        return bare(screen.values, screen.scales)
+        rounded, scales = np.empty(values.shape, dtype=np.int8), np.empty(len(values), dtype=np.float32)
+
+        def part(start, stop):
+            round_rows(values[start:stop], rounded[start:stop], scales[start:stop])
+
+        run_over_range(part, 0, len(values), n_jobs, work=values.shape[1])
+        return bare(rounded, scales)
     return bare(round_values(values, dtype))
 
 

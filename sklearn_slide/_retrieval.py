@@ -10,7 +10,7 @@ from sklearn_slide._network import forward, hidden_width
 from sklearn_slide._numba import njit
 from sklearn_slide._parallel import rows_of_round, run_in_rounds
 from sklearn_slide._sampling import ActiveSet, add_label, add_most_met, count_collisions, make_active_set
-from sklearn_slide._screening import Screen, rank_screened, score_rounded
+from sklearn_slide._screening import Screen, project, rank_screened, score_rounded
 from sklearn_slide._tables import Tables, allocate_tables
 from sklearn_slide._training import rebuild_tables
 
@@ -62,7 +62,9 @@ class Scratch(NamedTuple):
     codes: np.ndarray  # int32 (n_tables,)
     hash_work: np.ndarray  # float32 (work_size(hasher),)
     hidden: np.ndarray  # float32 (n_hidden or 1, width)
+    along: np.ndarray  # float32 (n_axes,)
     logits: np.ndarray  # float32 (n_labels,)
+    bounds: np.ndarray  # float32 (n_labels,)
     direct_scores: np.ndarray  # float32 (n_labels,), zero between samples
 
 
@@ -96,7 +98,9 @@ def take_scratch(index, network):
         codes=np.empty(n_tables, dtype=np.int32),
         hash_work=np.empty(work_size(index.hasher), dtype=np.float32),
         hidden=np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32),
+        along=np.empty(len(index.screen.axes), dtype=np.float32),
         logits=np.empty(n_labels, dtype=np.float32),
+        bounds=np.empty(n_labels, dtype=np.float32),
         direct_scores=np.zeros(n_labels, dtype=np.float32),
     )
 
@@ -111,7 +115,7 @@ def retrieve_rows(
     most come from the direct weights, the rest are those that share most buckets with the hidden vector. Too
     few are filled up from label 0 on.
     """
-    k, n_units = labels.shape[1], screen.values.shape[1]
+    k, n_units = labels.shape[1], screen.axes.shape[1]
     active, codes, logits, direct_scores = (
         scratch.active,
         scratch.codes,
@@ -131,16 +135,19 @@ def retrieve_rows(
         while n < k:
             n = add_label(y, n, active)
             y += 1
-        score_rounded(h, active.labels, n, screen, biases, logits)
+        rest = project(h, screen.axes, scratch.along)
+        score_rounded(scratch.along, active.labels, n, screen, biases, logits)
         for a in range(n):
             logits[a] += direct_scores[active.labels[a]]
         clear_direct(x, i, network.direct, direct_scores)
-        rank_screened(x, i, h, active.labels, n, network, screen, logits, labels[i], scores[i])
+        rank_screened(
+            x, i, h, rest, active.labels, n, network, screen, logits, scratch.bounds, labels[i], scores[i]
+        )
 
 
 def retrieved_top_k(x, k, network, index, activation, n_jobs, report):
     """Rank the candidates of each sample; return labels int32 and scores float32, (n_samples, k)."""
-    n_samples, (n_labels, n_units) = len(x.indptr) - 1, index.screen.values.shape
+    n_samples, (n_labels, n_axes) = len(x.indptr) - 1, index.screen.values.shape
     labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
     biases = network.output.biases.values.ravel()
     limit = int(np.ceil(_SHARE * n_labels))
@@ -164,5 +171,5 @@ def retrieved_top_k(x, k, network, index, activation, n_jobs, report):
         )
         index.unused.append(scratch)
 
-    run_in_rounds(part, n_samples, rows_of_round(limit * n_units), n_jobs, report)
+    run_in_rounds(part, n_samples, rows_of_round(limit * n_axes), n_jobs, report)
     return labels, scores

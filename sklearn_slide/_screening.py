@@ -1,85 +1,108 @@
-"""A copy of the output layer in one byte a weight, which tells the labels that cannot be among the best k.
+"""A small copy of the output layer, which tells the labels that cannot be among the best k.
 
-To rank one sample is to read all the weights once, and memory is what it waits for. The copy is a quarter
-of them. With it goes a bound of the error for each label: labels whose score may reach the k-th best are
-few, and only these are scored by the weights themselves. The best k are those of a full ranking.
+To rank one sample is to read all the weights once, and memory is what it waits for. The copy has the
+weights along the directions in which they are longest, in one byte each. With it go bounds of what it leaves
+out of a score: labels whose score may reach the k-th best are few, and only these are scored by the weights
+themselves. The best k are those of a full ranking.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils.extmath import row_norms
 
 from sklearn_slide._direct import add_direct, first_at_least
-from sklearn_slide._network import forward, hidden_width
+from sklearn_slide._network import float_rows, forward, hidden_width
 from sklearn_slide._numba import njit
-from sklearn_slide._parallel import run_over_range
+from sklearn_slide._parallel import blocks, run_over_range
 
 CHUNK = 64  # scores that are looked at together first: most chunks hold nothing for the best k
 # A wide margin for the rounding of sums of float32: a share of the sum, or of the lengths of two vectors.
 _ROUNDING = np.float32(2.0**-16)
 
 
-class Screen(NamedTuple):
-    """Rounded weights of the output layer: w_y = scales[y] * values[y], with an error of length errors[y]."""
+# Directions that are kept. They are the principal axes of labels, spread evenly, with about so many weights.
+_N_AXES, _N_AXIS_WEIGHTS = 128, 2**20
+_LABELS_AT_ONCE = 8192
 
-    values: np.ndarray  # int8 (n_labels, n_units)
+
+class Screen(NamedTuple):
+    """Weights along some directions, rounded: A w_y = scales[y] * values[y], off by errors[y] at most.
+
+    The rest of w_y, at right angles to the directions, has length rests[y]. With r the length of the rest
+    of h, w_y . h is scales[y] * values[y] . A h, more or less errors[y] |h| + rests[y] r at most.
+    """
+
+    axes: np.ndarray  # A, float32 (n_axes, n_units), orthonormal rows
+    values: np.ndarray  # int8 (n_labels, n_axes)
     scales: np.ndarray  # float32 (n_labels,)
     errors: np.ndarray  # float32 (n_labels,)
-    largest_error: np.float32
+    rests: np.ndarray  # float32 (n_labels,)
     labels: np.ndarray  # int32 (n_labels,), all of them
 
 
 def make_screen(weights, n_jobs):
-    """Round float32 Weights, each row with a scale of its own, or take those of int8; return the Screen."""
-    values, scales, errors = weights.values, weights.scales, np.empty(len(weights.values), dtype=np.float32)
-    is_rounded = len(scales) > 0
-    if not is_rounded:
-        values, scales = np.empty(values.shape, dtype=np.int8), np.empty(len(values), dtype=np.float32)
-    screen = Screen(values, scales, errors, np.float32(0.0), np.arange(len(values), dtype=np.int32))
+    """Make the Screen of the output layer's Weights."""
+    n_labels, n_units = weights.values.shape
+    step = max(1, n_labels * n_units // _N_AXIS_WEIGHTS)
+    some = np.concatenate([float_rows(weights, y, y + 1) for y in range(0, n_labels, step)])
+    axes = np.linalg.svd(some, full_matrices=False)[2][:_N_AXES]
+    screen = Screen(
+        np.ascontiguousarray(axes, dtype=np.float32),
+        np.empty((n_labels, len(axes)), dtype=np.int8),
+        *(np.empty(n_labels, dtype=np.float32) for _ in range(3)),
+        np.arange(n_labels, dtype=np.int32),
+    )
 
     def part(start, stop):
-        if not is_rounded:
-            round_rows(weights.values, start, stop, screen)
-        bound_errors(weights, start, stop, screen)
+        for first, last in blocks(start, stop, _LABELS_AT_ONCE):
+            rows = float_rows(weights, first, last)
+            along = rows @ screen.axes.T
+            lengths, rest = row_norms(rows), row_norms(rows - along @ screen.axes)
+            round_rows(along, screen.values[first:last], screen.scales[first:last])
+            rounded = screen.scales[first:last, np.newaxis] * screen.values[first:last]
+            screen.errors[first:last] = row_norms(along - rounded) + _ROUNDING * lengths
+            screen.rests[first:last] = rest
 
-    run_over_range(part, 0, len(values), n_jobs, work=values.shape[1])
-    return screen._replace(largest_error=errors.max(initial=0))
+    run_over_range(part, 0, n_labels, n_jobs, work=n_units * len(axes))
+    return screen
 
 
 @njit
-def round_rows(weights, start, stop, screen):
-    """Fill values and scales of the rows start to stop of screen; weights float32 (n_labels, n_units)."""
-    n_units = weights.shape[1]
-    for y in range(start, stop):
+def round_rows(rows, values, scales):
+    """Round rows, float32 (n_rows, n_columns), to values, int8, with a scale for each, float32 (n_rows,)."""
+    for r in range(rows.shape[0]):
         largest = np.float32(0.0)
-        for u in range(n_units):
-            largest = max(largest, abs(weights[y, u]))
-        scale = largest / np.float32(127.0)
-        inverse = np.float32(1.0) / scale if scale > 0.0 else np.float32(0.0)
-        for u in range(n_units):
-            screen.values[y, u] = np.int8(np.rint(weights[y, u] * inverse))
-        screen.scales[y] = scale
+        for u in range(rows.shape[1]):
+            largest = max(largest, abs(rows[r, u]))
+        scales[r] = largest / np.float32(127.0)
+        inverse = np.float32(1.0) / scales[r] if scales[r] > 0.0 else np.float32(0.0)
+        for u in range(rows.shape[1]):
+            values[r, u] = np.int8(np.rint(rows[r, u] * inverse))
 
 
 @njit
-def bound_errors(weights, start, stop, screen):
-    """Fill errors of the rows start to stop of screen, given the Weights that it stands for."""
-    is_rounded = weights.scales.shape[0] > 0
-    for y in range(start, stop):
-        square, error = np.float32(0.0), np.float32(0.0)
-        for u in range(screen.values.shape[1]):
-            value = screen.scales[y] * np.float32(screen.values[y, u])
-            square += value * value
-            if not is_rounded:
-                error += (np.float32(weights.values[y, u]) - value) ** 2
-        screen.errors[y] = np.sqrt(error) + _ROUNDING * (np.sqrt(square) + np.sqrt(error))
+def project(h, axes, along):
+    """Fill along, float32 (n_axes,), with A h; return the length of the rest of h, float32 (n_units,)."""
+    for t in range(axes.shape[0]):
+        z = np.float32(0.0)
+        for u in range(h.shape[0]):
+            z += axes[t, u] * h[u]
+        along[t] = z
+    square = np.float32(0.0)
+    for u in range(h.shape[0]):
+        rest = h[u]
+        for t in range(axes.shape[0]):
+            rest -= along[t] * axes[t, u]
+        square += rest * rest
+    return np.sqrt(square)
 
 
 @njit
 def score_rounded(h, candidates, n, screen, biases, logits):
-    """Compute z = s_y v_y . h + b_y of the labels candidates[:n]; h float32 (n_units,), logits float32.
+    """Compute z = s_y v_y . A h + b_y of the labels candidates[:n]; h, float32 (n_axes,), is A h.
 
-    candidates int32, biases float32 (n_labels,).
+    candidates int32, biases float32 (n_labels,), logits float32.
     """
     values, scales, n_units = screen.values, screen.scales, screen.values.shape[1]
     quarter, zero = n // 4, np.float32(0.0)
@@ -155,11 +178,11 @@ def holds_more(values, least):
 
 
 @njit
-def rank_screened(x, i, h, candidates, n, network, screen, logits, labels, scores):
+def rank_screened(x, i, h, rest, candidates, n, network, screen, logits, bounds, labels, scores):
     """Find the best k of the labels candidates[:n], n at least k, given their rounded scores.
 
-    x Rows, h float32 (n_units,), candidates int32, logits float32 the rounded scores, labels int32 (k,),
-    scores float32 (k,).
+    x Rows, h float32 (n_units,), rest the length of what the axes leave of it, candidates int32, logits
+    float32 the rounded scores, bounds float32 (n,) scratch, labels int32 (k,), scores float32 (k,).
     """
     length = np.float32(0.0)
     for u in range(h.shape[0]):
@@ -173,35 +196,41 @@ def rank_screened(x, i, h, candidates, n, network, screen, logits, labels, score
             for a in range(start, stop):
                 if logits[a] > scores[-1]:
                     insert_best(a, logits[a], labels, scores)
-    # each of the best by rounded scores has at least the score `least`, and so has the k-th best label
+    # k labels have at least the score `least`, and so has the k-th best
     least = np.float32(np.inf)
     for s in range(labels.shape[0]):
-        least = min(least, scores[s] - screen.errors[candidates[labels[s]]] * length)
+        least = min(least, score_label(x, i, h, candidates[labels[s]], network))
     least -= _ROUNDING * (np.float32(1.0) + abs(least))
+    for a in range(n):
+        y = candidates[a]
+        bounds[a] = logits[a] + screen.errors[y] * length + screen.rests[y] * rest
     labels[:] = 0
     scores[:] = -np.inf
     for start in range(0, n, CHUNK):
         stop = min(start + CHUNK, n)
-        if holds_more(logits[start:stop], least - screen.largest_error * length):
+        if holds_more(bounds[start:stop], least):
             for a in range(start, stop):
-                y = candidates[a]
-                if logits[a] + screen.errors[y] * length >= least:
-                    insert_best(y, score_label(x, i, h, y, network), labels, scores)
+                if bounds[a] >= least:
+                    insert_best(candidates[a], score_label(x, i, h, candidates[a], network), labels, scores)
 
 
 @njit
-def rank_rows(x, network, activation, screen, biases, hidden, logits, labels, scores):
-    """Rank every label for each sample; logits float32 (n_labels,), labels and scores (n_samples, k).
+def rank_rows(x, network, activation, screen, biases, hidden, along, logits, bounds, labels, scores):
+    """Rank every label for each sample; labels and scores (n_samples, k).
 
-    biases float32 (n_labels,), hidden float32 scratch of forward, the rest as for rank_screened.
+    biases, logits and bounds float32 (n_labels,), hidden float32 scratch of forward, along float32 (n_axes,),
+    what else as for rank_screened.
     """
-    n_labels, n_units = screen.values.shape
+    n_labels, n_units = screen.values.shape[0], screen.axes.shape[1]
     for i in range(labels.shape[0]):
         forward(x, i, network, activation, hidden)
         h = hidden[-1, :n_units]
-        score_rounded(h, screen.labels, n_labels, screen, biases, logits)
+        rest = project(h, screen.axes, along)
+        score_rounded(along, screen.labels, n_labels, screen, biases, logits)
         add_direct(x, i, network.direct, 0, logits)
-        rank_screened(x, i, h, screen.labels, n_labels, network, screen, logits, labels[i], scores[i])
+        rank_screened(
+            x, i, h, rest, screen.labels, n_labels, network, screen, logits, bounds, labels[i], scores[i]
+        )
 
 
 def screened_top_k(x, k, network, screen, activation):
@@ -209,6 +238,7 @@ def screened_top_k(x, k, network, screen, activation):
     n_samples, n_labels = len(x.indptr) - 1, len(screen.values)
     labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
     hidden = np.empty((len(network.hidden), hidden_width(network)), dtype=np.float32)
-    biases, logits = network.output.biases.values.ravel(), np.empty(n_labels, dtype=np.float32)
-    rank_rows(x, network, activation, screen, biases, hidden, logits, labels, scores)
+    along, biases = np.empty(len(screen.axes), dtype=np.float32), network.output.biases.values.ravel()
+    logits, bounds = (np.empty(n_labels, dtype=np.float32) for _ in range(2))
+    rank_rows(x, network, activation, screen, biases, hidden, along, logits, bounds, labels, scores)
     return labels, scores

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import SlideClassifier, _inference, _parallel, _progress, _retrieval, _screening
-from sklearn_slide._optimizers import make_weights
+from sklearn_slide._compact import round_weights
+from sklearn_slide._network import float_rows
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +60,28 @@ def test_a_single_sample_is_a_full_sort(model, X, k):
         assert len(set(labels[0])) == k
 
 
-def test_a_screen_tells_how_far_it_is_off():
+@pytest.mark.parametrize("n_axes", [3, 16, 128])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_screen_tells_how_far_it_is_off(n_axes, dtype, monkeypatch):
+    monkeypatch.setattr(_screening, "_N_AXES", n_axes)
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((203, 17), dtype=np.float32) * rng.lognormal(size=(203, 1)).astype("f")
     weights[5] = 0
-    screen = _screening.make_screen(make_weights(weights, "adagrad", 0.1), 2)
-    difference = np.linalg.norm(weights - screen.scales[:, None] * screen.values, axis=1)
-    assert (difference <= screen.errors).all()
+    rounded = round_weights(weights, dtype, 1)
+    weights = float_rows(rounded, 0, 203).astype(float)
+    screen = _screening.make_screen(rounded, 2)
+    axes, copies = screen.axes.astype(float), screen.scales[:, np.newaxis] * screen.values.astype(float)
+    assert axes.shape == (min(n_axes, 17), 17)
+    assert_allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-6)
+    assert_allclose(screen.rests, np.linalg.norm(weights - weights @ axes.T @ axes, axis=1), atol=1e-5)
+    assert (np.linalg.norm(weights @ axes.T - copies, axis=1) <= screen.errors).all()
     assert (screen.errors <= 0.02 * np.linalg.norm(weights, axis=1)).all()
+    for h in rng.standard_normal((20, 17), dtype=np.float32):
+        along = np.empty(len(axes), dtype=np.float32)
+        rest = _screening.project(h, screen.axes, along)
+        assert_allclose(along, axes @ h, rtol=1e-5, atol=1e-5)
+        bounds = screen.errors * np.linalg.norm(h) + screen.rests * rest
+        assert (np.abs(weights @ h - copies @ along) <= bounds + 1e-6).all()
 
 
 def test_labels_that_the_screen_confuses_are_told_apart(X):
