@@ -196,14 +196,16 @@ def rank_screened(x, i, h, rest, candidates, n, network, screen, logits, bounds,
             for a in range(start, stop):
                 if logits[a] > scores[-1]:
                     insert_best(a, logits[a], labels, scores)
-    # k labels have at least the score `least`, and so has the k-th best
-    least = np.float32(np.inf)
-    for s in range(labels.shape[0]):
-        least = min(least, score_label(x, i, h, candidates[labels[s]], network))
-    least -= _ROUNDING * (np.float32(1.0) + abs(least))
     for a in range(n):
         y = candidates[a]
         bounds[a] = logits[a] + screen.errors[y] * length + screen.rests[y] * rest
+    # k labels have at least the score `least`, and so has the k-th best. None of these k falls below its
+    # bound, not even if the weights are trained meanwhile.
+    least = np.float32(np.inf)
+    for s in range(labels.shape[0]):
+        a = labels[s]
+        least = min(least, bounds[a], score_label(x, i, h, candidates[a], network))
+    least -= _ROUNDING * (np.float32(1.0) + abs(least))
     labels[:] = 0
     scores[:] = -np.inf
     for start in range(0, n, CHUNK):
