@@ -1,10 +1,11 @@
-"""The stamp of the version in a stored classifier, and the warning of another version."""
+"""What is stored of a classifier, the stamp of the version, and the warning of another version."""
 
 import warnings
 
 from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_slide
+from sklearn_slide._callbacks import without_running_fit
 
 _STAMP = "_sklearn_slide_version"
 
@@ -24,15 +25,23 @@ class InconsistentSlideVersionWarning(InconsistentVersionWarning):
         )
 
 
-def stamp_version(state):
-    """Return a copy of an estimator's state with the version that stores it."""
-    return {**state, _STAMP: sklearn_slide.__version__}
+class PersistenceMixin:
+    """What a classifier stores: all but a fit that is under way and what predictions make anew."""
 
+    def __getstate__(self):
+        state = without_running_fit(super().__getstate__())
+        if "_ranker" in state:
+            state = {**state, "_ranker": None}
+        return {**state, _STAMP: sklearn_slide.__version__}
 
-def take_version_off(state, estimator_name):
-    """Return a copy of a stored state without the stamp; warn if it is of another version or missing."""
-    state = dict(state)
-    version = state.pop(_STAMP, "of unknown version")
-    if version != sklearn_slide.__version__:
-        warnings.warn(InconsistentSlideVersionWarning(estimator_name, version), stacklevel=3)
-    return state
+    def __setstate__(self, state):
+        state = dict(state)
+        name, version = type(self).__name__, state.pop(_STAMP, "of unknown version")
+        if "_network" in state:
+            raise ValueError(
+                f"This {name} was stored by sklearn-slide {version} in a form that is no longer read. Fit "
+                "it again, or read it with the version that stored it."
+            )
+        if version != sklearn_slide.__version__:
+            warnings.warn(InconsistentSlideVersionWarning(name, version), stacklevel=2)
+        super().__setstate__(state)

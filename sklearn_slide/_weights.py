@@ -6,8 +6,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_slide._sampling import NO_WEIGHTS
-from sklearn_slide._validation import encode_classes
+from sklearn_slide._labels import encode_classes
 from sklearn_slide.metrics import propensity_curve
 
 
@@ -87,12 +86,12 @@ def _weights_of_classes(class_weight, classes):
 
 
 def weigh_labels(label_weight, y, sample_weight, n_labels):
-    """Return what the loss of a true label counts for, float32 (n_labels,), or (0,) where all count 1.
+    """Return what the loss of a true label counts for, float32 (n_labels,), or None where all count 1.
 
     y is the Pattern of the true labels, sample_weight float32 (n_samples,) or None for 1.
     """
     if label_weight is None:
-        return NO_WEIGHTS
+        return None
     if isinstance(label_weight, str):
         return _inverse_propensities(y, sample_weight, n_labels)
     way_out = f"an array of such a number for each of the {n_labels} labels"
@@ -107,12 +106,6 @@ def weigh_labels(label_weight, y, sample_weight, n_labels):
             "label_weight is zero for all labels: there is nothing to learn. Give some a larger one."
         )
     return weights
-
-
-def mean_label_weight(samples):
-    """Return the mean of what the true labels of Samples count for in the loss."""
-    weights, labels = samples.label_weights, samples.y.indices
-    return float(weights[labels].mean()) if len(weights) and len(labels) else 1.0
 
 
 def _as_weights(values, name, way_out):

@@ -1,11 +1,15 @@
-"""Codes -> candidate labels: hash tables as CSR arrays, built by a counting sort."""
+"""Codes -> candidate labels: hash tables as CSR arrays, built by a counting sort, and when that is due."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._numba import njit, random_below
+from sklearn_slide._core.compilation import inner, njit
+from sklearn_slide._core.hashing import hash_rows, work_size
+from sklearn_slide._core.matrices import float_rows, matrix_shape
+from sklearn_slide._core.parallel import run_over_range
+from sklearn_slide._core.random_numbers import random_below
 
 
 class Tables(NamedTuple):
@@ -15,7 +19,21 @@ class Tables(NamedTuple):
     ids: np.ndarray  # int32 (n_tables, n_labels)
 
 
-NO_TABLES = Tables(np.zeros((0, 2), dtype=np.int32), np.zeros((0, 0), dtype=np.int32))
+def rebuild_tables(weights, hasher, tables, n_jobs):
+    """Hash the weights of every label, a row each, and sort the labels into the tables anew."""
+    n_labels, n_units = matrix_shape(weights)
+    codes = np.empty((n_labels, hasher.n_tables), dtype=np.int32)
+
+    def hash_part(start, stop):
+        work = np.empty(work_size(hasher), dtype=np.float32)
+        hash_rows(float_rows(weights, start, stop), 0, stop - start, hasher, work, codes[start:stop])
+
+    def build_part(first, last):
+        build_tables(codes, first, last, tables)
+
+    run_over_range(hash_part, 0, n_labels, n_jobs, work=n_units * hasher.n_tables)
+    # eight for what a table reads from all over the codes
+    run_over_range(build_part, 0, hasher.n_tables, n_jobs, work=8 * n_labels)
 
 
 def allocate_tables(hasher, n_labels):
@@ -44,7 +62,7 @@ def build_tables(codes, first, last, tables):
             position[c] += 1
 
 
-@njit
+@inner
 def read_bucket(tables, table, code, bucket_size, stream, bucket):
     """Copy the labels of one bucket to bucket, int32 (bucket_size,), and return how many they are.
 

@@ -36,146 +36,117 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._numba import mix, njit
-
-SIMHASH, WTA, DWTA, MINHASH = 0, 1, 2, 3
-FAMILIES = {"simhash": SIMHASH, "wta": WTA, "dwta": DWTA, "minhash": MINHASH}
+from sklearn_slide._core.compilation import by_type, inner, njit
+from sklearn_slide._core.random_numbers import mix
 
 _DIGIT_BITS = 3  # an elementary hash of wta, dwta or minhash is a digit from 0 to 7
-_HASH_BITS = {SIMHASH: 1, WTA: _DIGIT_BITS, DWTA: _DIGIT_BITS, MINHASH: _DIGIT_BITS}
 _DIGIT_MASK = np.uint64(2**_DIGIT_BITS - 1)
-_BIN_WIDTH = {WTA: 8, DWTA: 8, MINHASH: 16}  # coordinates that one elementary hash looks at
 _MAX_CODE_BITS = 24  # 2**24 buckets are 64 MB of offsets a table
 _MIN_ROTATION = 64  # a sum of this many random signs is close to a normal variable
 _LABELS_PER_BUCKET = 128
 _FEATURES_PER_MEMBER = 8  # minhash: the set of a vector is its top eighth
 
 
-class Hasher(NamedTuple):
-    """The random choices of one family; every family has the same type, arrays it has no use for are empty.
+class SimHash(NamedTuple):
+    """The random choices of simhash.
 
     Elementary hash i = h * n_tables + t is digit h of the code of table t, the first the most significant.
     """
 
-    family: int  # one of SIMHASH, WTA, DWTA, MINHASH
     n_features: int  # length of the vectors, d
     n_tables: int
     hash_length: int  # elementary hashes concatenated in one table
     code_bits: int  # codes lie in [0, 2**code_bits)
+    signs: np.ndarray  # float32 (n_rotations, 2, n_padded), -1 or 1
+
+    hash_bits = 1
+
+    @classmethod
+    def draw(cls, n_features, n_tables, hash_length, rng):
+        """Draw the random choices."""
+        n_padded = max(_MIN_ROTATION, 1 << (int(n_features) - 1).bit_length())
+        n_rotations = -(-n_tables * hash_length // n_padded)
+        signs = (2 * rng.randint(2, size=(n_rotations, 2, n_padded)) - 1).astype(np.float32)
+        return cls(n_features, n_tables, hash_length, hash_length * cls.hash_bits, signs)
+
+
+class _Bins(NamedTuple):
+    """The random choices of a family that looks at bins of coordinates."""
+
+    n_features: int  # length of the vectors, d
+    n_tables: int
+    hash_length: int  # elementary hashes concatenated in one table
+    code_bits: int  # codes lie in [0, 2**code_bits)
+    positions: np.ndarray  # int32 (n_hashes, bin width), the coordinates in the bin of each hash
+    salt: int  # chooses the bins to borrow from and the digits of members, below 2**63
     n_top: int  # minhash: size of a vector's set
-    salt: int  # dwta, minhash: chooses the bins to borrow from and the digits of members, below 2**63
-    signs: np.ndarray  # simhash: float32 (n_rotations, 2, n_padded), -1 or 1
-    positions: np.ndarray  # others: int32 (n_hashes, bin width), coordinates in the bin of each hash
+
+    hash_bits = _DIGIT_BITS
+    bin_width = 8
+
+    @classmethod
+    def draw(cls, n_features, n_tables, hash_length, rng):
+        """Draw the random choices: a permutation of the coordinates makes as many bins as fit."""
+        width, n_hashes = min(cls.bin_width, n_features), n_tables * hash_length
+        n_bins = cls.bins_of_permutation(n_features // width)
+        permutations = [rng.permutation(n_features)[: n_bins * width] for _ in range(-(-n_hashes // n_bins))]
+        positions = np.concatenate(permutations).reshape(-1, width)[:n_hashes].astype(np.int32)
+        salt = int(rng.randint(np.iinfo(np.int64).max, dtype=np.int64))
+        n_top = max(1, n_features // _FEATURES_PER_MEMBER)
+        return cls(n_features, n_tables, hash_length, hash_length * cls.hash_bits, positions, salt, n_top)
+
+    @staticmethod
+    def bins_of_permutation(n_fitting):
+        """Return how many of the bins that fit a permutation are used."""
+        return n_fitting
+
+
+class WTA(_Bins):
+    """The random choices of winner-take-all; its vanilla form takes one bin of each permutation."""
+
+    @staticmethod
+    def bins_of_permutation(n_fitting):
+        """Return how many of the bins that fit a permutation are used."""
+        return 1
+
+
+class DWTA(_Bins):
+    """The random choices of densified winner-take-all."""
+
+
+class MinHash(_Bins):
+    """The random choices of min-hash."""
+
+    bin_width = 16
+
+
+FAMILIES = {"simhash": SimHash, "wta": WTA, "dwta": DWTA, "minhash": MinHash}
+
+
+def longest_hash(family):
+    """Return the largest hash length of a family, one of FAMILIES' keys: a code may have 24 bits."""
+    return _MAX_CODE_BITS // FAMILIES[family].hash_bits
 
 
 def auto_hash_length(family, n_outputs):
     """Choose the hash length at which a bucket holds about 128 labels on average.
 
-    Parameters
-    ----------
-    family : {"simhash", "wta", "dwta", "minhash"}
-        Name of the hash family.
-    n_outputs : int
-        Number of labels.
+    That is log2(n_outputs / 128) bits, rounded to whole hashes, at least one.
 
-    Returns
-    -------
-    hash_length : int
-        Elementary hashes of a table: log2(n_outputs / 128) bits, rounded to whole hashes, at least one.
-
-    Examples
-    --------
-    >>> from sklearn_slide._hashing import auto_hash_length
+    >>> from sklearn_slide._core.hashing import auto_hash_length
     >>> auto_hash_length("simhash", 128 * 1024), auto_hash_length("dwta", 128 * 1024)
     (10, 3)
     """
-    hash_bits = _HASH_BITS[_family_number(family)]
-    return max(1, round(np.log2(max(1, n_outputs) / _LABELS_PER_BUCKET) / hash_bits))
-
-
-def make_hasher(family, n_features, n_tables, hash_length, rng):
-    """Draw the random choices of a hash family.
-
-    Parameters
-    ----------
-    family : {"simhash", "wta", "dwta", "minhash"}
-        Name of the hash family.
-    n_features : int
-        Length of the vectors to hash.
-    n_tables : int
-        Number of hash tables, that is, of codes for each vector.
-    hash_length : int
-        Elementary hashes concatenated in one code. The code may have 24 bits: 24 hashes of simhash, 8 of
-        the other families.
-    rng : numpy.random.RandomState
-        Source of the random choices.
-
-    Returns
-    -------
-    hasher : Hasher
-        State for ``hash_vector`` and ``hash_rows``.
-
-    Raises
-    ------
-    ValueError
-        If the family is unknown, or if its codes would have no bit or more than 24.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_slide._hashing import hash_vector, make_hasher, work_size
-    >>> hasher = make_hasher("simhash", 5, n_tables=3, hash_length=4, rng=np.random.RandomState(0))
-    >>> work, codes = np.empty(work_size(hasher), dtype=np.float32), np.empty(3, dtype=np.int32)
-    >>> hash_vector(np.ones(5, dtype=np.float32), hasher, work, codes)
-    >>> bool((codes < 2**4).all())
-    True
-    """
-    number = _family_number(family)
-    hash_bits = _HASH_BITS[number]
-    longest = _MAX_CODE_BITS // hash_bits
-    if not 1 <= hash_length <= longest:
-        raise ValueError(
-            f"hash_length={hash_length!r} with hash_family={family!r} would make hash codes of "
-            f"{hash_length * hash_bits} bits; give a hash_length from 1 to {longest}, or 'auto' to choose "
-            "it from the number of labels."
-        )
-    n_hashes = n_tables * hash_length
-    signs = np.empty((0, 2, 0), dtype=np.float32)
-    positions = np.empty((0, 0), dtype=np.int32)
-    if number == SIMHASH:
-        n_padded = max(_MIN_ROTATION, 1 << (int(n_features) - 1).bit_length())
-        n_rotations = -(-n_hashes // n_padded)
-        signs = (2 * rng.randint(2, size=(n_rotations, 2, n_padded)) - 1).astype(np.float32)
-    else:
-        width = min(_BIN_WIDTH[number], n_features)
-        # One permutation of the coordinates makes as many bins as fit; vanilla WTA uses the first alone.
-        n_bins = 1 if number == WTA else n_features // width
-        permutations = [rng.permutation(n_features)[: n_bins * width] for _ in range(-(-n_hashes // n_bins))]
-        positions = np.concatenate(permutations).reshape(-1, width)[:n_hashes].astype(np.int32)
-    return Hasher(
-        family=number,
-        n_features=n_features,
-        n_tables=n_tables,
-        hash_length=hash_length,
-        code_bits=hash_length * hash_bits,
-        n_top=max(1, n_features // _FEATURES_PER_MEMBER),
-        salt=int(rng.randint(np.iinfo(np.int64).max, dtype=np.int64)),
-        signs=signs,
-        positions=positions,
-    )
-
-
-def _family_number(family):
-    """Turn the name of a hash family into its number."""
-    if family not in FAMILIES:
-        raise ValueError(f"hash_family={family!r} is unknown; choose one of {sorted(FAMILIES)}.")
-    return FAMILIES[family]
+    bits = np.log2(max(1, n_outputs) / _LABELS_PER_BUCKET)
+    return max(1, round(bits / FAMILIES[family].hash_bits))
 
 
 def work_size(hasher):
     """Return how many float32 of scratch the kernels need: rotations and a buffer, or digits and values."""
-    n_rotations, _, n_padded = hasher.signs.shape
-    return (n_rotations + 1) * n_padded + hasher.positions.shape[0] + hasher.n_features
+    if isinstance(hasher, SimHash):
+        n_rotations, _, n_padded = hasher.signs.shape
+        return (n_rotations + 1) * n_padded
+    return len(hasher.positions) + hasher.n_features
 
 
 @njit
@@ -186,27 +157,37 @@ def hash_rows(weights, start, stop, hasher, work, codes):
     with its own work.
     """
     for y in range(start, stop):
-        hash_vector(weights[y], hasher, work, codes[y])
+        hash_vector(hasher, weights[y], work, codes[y])
 
 
-@njit
-def hash_vector(vector, hasher, work, codes):
+@by_type
+def hash_vector(hasher, vector, work, codes):
     """Hash vector, float32 (d,) contiguous, to codes, int32 or int64 (n_tables,).
 
     work is float32 (work_size(hasher),). The zero vector gets code 0 in each table.
     """
-    if hasher.family == SIMHASH:
-        _rotate(vector, hasher.signs, work)
-        _pack_signs(work, hasher, codes)
-        return
+
+
+@hash_vector.register(SimHash)
+def hash_by_sides(hasher, vector, work, codes):
+    """Hash by the sides of random hyperplanes on which the vector lies."""
+    _rotate(vector, hasher.signs, work)
+    _pack_signs(work, hasher, codes)
+
+
+@hash_vector.register(WTA)
+@hash_vector.register(DWTA)
+@hash_vector.register(MinHash)
+def hash_by_bins(hasher, vector, work, codes):
+    """Hash by the places that win in random bins of coordinates."""
     n_hashes = hasher.positions.shape[0]
     digits, values = work[:n_hashes], work[n_hashes : n_hashes + hasher.n_features]
-    _prepare_values(vector, hasher, values)
-    n_filled = _find_digits(values, hasher, digits)
+    _prepare_values(hasher, vector, values)
+    n_filled = _find_digits(hasher, values, digits)
     _pack_digits(digits, n_filled, hasher, codes)
 
 
-@njit
+@inner
 def _rotate(vector, signs, work):
     """Compute H D2 H D1 x of each rotation, x the padded vector; row r in work[r * n:(r + 1) * n].
 
@@ -237,7 +218,7 @@ def _rotate(vector, signs, work):
         # The number of swaps, 2 log2(n), is even: the result is back in work[r * n:(r + 1) * n].
 
 
-@njit
+@inner
 def _pack_signs(projections, hasher, codes):
     """Make codes, int (n_tables,), of the bits [projection > 0]; projections float32 (n_hashes or more,)."""
     codes[:] = 0
@@ -247,54 +228,73 @@ def _pack_signs(projections, hasher, codes):
             codes[t] = 2 * codes[t] + (projections[first + t] > 0.0)
 
 
-@njit
-def _prepare_values(vector, hasher, values):
-    """Fill values, float32 (d,), so that the hash of a bin is the place of its largest value, -inf for none.
+@by_type
+def _prepare_values(hasher, vector, values):
+    """Fill values, float32 (d,), so that a bin's hash is the place of its largest value, -inf for none."""
 
-    WTA: the vector. DWTA: without its zeros. MinHash: 1 for the members of the vector's set, which are its
-    n_top largest coordinates (more at a tie, fewer if fewer are positive); the first 1 in a bin, which is
-    randomly ordered, is the minimum of a random permutation.
+
+@_prepare_values.register(WTA)
+def _take_values(hasher, vector, values):
+    for j in range(vector.shape[0]):
+        values[j] = vector[j]
+
+
+@_prepare_values.register(DWTA)
+def _leave_zeros_out(hasher, vector, values):
+    for j in range(vector.shape[0]):
+        values[j] = vector[j] if vector[j] != 0.0 else np.float32(-np.inf)
+
+
+@_prepare_values.register(MinHash)
+def _mark_members(hasher, vector, values):
+    """Give 1 to the members of the vector's set: the first 1 in a randomly ordered bin is the minimum hash.
+
+    They are its n_top largest coordinates, more at a tie, fewer if fewer are positive.
     """
-    nothing = np.float32(-np.inf)
-    if hasher.family == WTA:
-        for j in range(vector.shape[0]):
-            values[j] = vector[j]
-    elif hasher.family == DWTA:
-        for j in range(vector.shape[0]):
-            values[j] = vector[j] if vector[j] != 0.0 else nothing
-    else:
-        bits = vector.view(np.int32)
-        threshold = _top_threshold(bits, hasher.n_top)
-        for j in range(vector.shape[0]):
-            values[j] = np.float32(1.0) if bits[j] >= threshold else nothing
+    bits = vector.view(np.int32)
+    threshold = _top_threshold(bits, hasher.n_top)
+    for j in range(vector.shape[0]):
+        values[j] = np.float32(1.0) if bits[j] >= threshold else np.float32(-np.inf)
 
 
-@njit
-def _find_digits(values, hasher, digits):
+@by_type
+def _digit(hasher, i, place):
+    """Return the digit of elementary hash i, the place of the largest value in whose bin is given."""
+
+
+@_digit.register(WTA)
+@_digit.register(DWTA)
+def _place(hasher, i, place):
+    return place
+
+
+@_digit.register(MinHash)
+def _bits_of_coordinate(hasher, i, place):
+    """Take the lowest 3 bits of a random function of the coordinate there."""
+    return np.int64(_scatter_pair(hasher.salt, i, hasher.positions[i, place]) & _DIGIT_MASK)
+
+
+@inner
+def _find_digits(hasher, values, digits):
     """Find the digit of each bin, ties to the first, or -1 if it has no value; return how many have one.
 
-    values float32 (d,), digits float32 (n_hashes,), whole numbers. The digit is the place of the largest
-    value; for MinHash it is the lowest 3 bits of a random function of the coordinate there.
+    values float32 (d,), digits float32 (n_hashes,), whole numbers.
     """
     n_hashes, width = hasher.positions.shape
     n_filled = 0
     for i in range(n_hashes):
-        largest = np.float32(-np.inf)
-        place = 0
+        largest, place = np.float32(-np.inf), 0
         for s in range(width):
             value = values[np.uint32(hasher.positions[i, s])]  # unsigned: no check for a negative index
             if value > largest:
-                largest = value
-                place = s
-        if hasher.family == MINHASH:
-            place = np.int64(_scatter_pair(hasher.salt, i, hasher.positions[i, place]) & _DIGIT_MASK)
+                largest, place = value, s
         filled = largest > -np.inf
-        digits[i] = place if filled else -1
+        digits[i] = _digit(hasher, i, place) if filled else -1
         n_filled += filled
     return n_filled
 
 
-@njit
+@inner
 def _top_threshold(bits, n_top):
     """Find the n_top-th largest of bits, int32 (d,), or 1 where fewer are positive, bit by bit.
 
@@ -313,7 +313,7 @@ def _top_threshold(bits, n_top):
     return max(threshold, np.int32(1))
 
 
-@njit
+@inner
 def _pack_digits(digits, n_filled, hasher, codes):
     """Make codes, int (n_tables,), of digits of 3 bits, float32 (n_hashes,); -1 borrows another one's digit.
 
@@ -336,7 +336,7 @@ def _pack_digits(digits, n_filled, hasher, codes):
             codes[t] = (codes[t] << _DIGIT_BITS) + np.int64(digit)
 
 
-@njit
+@inner
 def _scatter_pair(salt, i, j):
     """Return 64 random bits that depend on salt, i and j alone; i and j below 2**31."""
     return mix(np.uint64(salt) + (np.uint64(i) << np.uint64(32)) + np.uint64(j))

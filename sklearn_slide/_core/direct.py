@@ -5,13 +5,14 @@ weight of its own for each label that it was seen with: a sparse linear model, t
 network, whose output it is added to (wide and deep learning; Cheng et al., 2016, arXiv:1606.07792).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._numba import njit
-from sklearn_slide._optimizers import ADAGRAD, NO_SCALES
+from sklearn_slide._core.compilation import inner
+from sklearn_slide._core.matrices import row_scale, stored
+from sklearn_slide._core.optimizers import direct_factor
 
 
 class Direct(NamedTuple):
@@ -19,84 +20,11 @@ class Direct(NamedTuple):
 
     indptr: np.ndarray  # int64 (n_features + 1,)
     labels: np.ndarray  # int32 (n_pairs,), ascending for each feature
-    weights: np.ndarray  # float32 (n_pairs,), or int8 for predictions alone
+    weights: Any  # float32 (n_pairs,), or Quantized with a scale for each feature
     gain: np.float32  # how far these weights step, against those of the output layer
-    scales: np.ndarray = NO_SCALES  # float32 (n_features,) with int8 weights, (0,) with float32
 
 
-# About so many products are added up at a time to find the pairs.
-_BLOCK_WORK = 5_000_000
-
-
-def no_pairs(n_features):
-    """Return the Direct of a network without direct weights."""
-    return Direct(
-        np.zeros(n_features + 1, dtype=np.int64),
-        np.zeros(0, dtype=np.int32),
-        np.zeros(0, dtype=np.float32),
-        np.float32(0),
-    )
-
-
-def count_products(samples):
-    """Count the pairs of a feature and a label of one sample, over all samples: a bound of the pairs."""
-    return int(np.dot(np.diff(samples.x.indptr), np.diff(samples.y.indptr)))
-
-
-def find_pairs(samples, n_features, n_labels, limit, gain):
-    """Pair each feature with the labels that it was seen with, unless these are more than limit.
-
-    Return a Direct whose weights are the weighted sums of the feature over the samples of the label, X' Y.
-    """
-    n_samples = len(samples.x.indptr) - 1
-    x = sp.csr_array((samples.x.data, samples.x.indices, samples.x.indptr), shape=(n_samples, n_features))
-    n_labels_of = np.diff(samples.y.indptr)
-    entries = np.repeat(samples.weights, n_labels_of)
-    y = sp.csr_array((entries, samples.y.indices, samples.y.indptr), shape=(n_samples, n_labels))
-    by_feature = x.T.tocsr()
-    work = np.cumsum((by_feature != 0) @ n_labels_of.astype(np.float64))
-    counts, labels, sums = [], [], []
-    start = 0
-    while start < n_features:
-        done = work[start - 1] if start else 0.0
-        stop = max(start + 1, int(np.searchsorted(work, done + _BLOCK_WORK)))
-        block = by_feature[start:stop] @ y
-        block.sort_indices()
-        found = np.diff(block.indptr)
-        kept = found <= limit
-        counts.append(np.where(kept, found, 0))
-        in_kept = np.repeat(kept, found)
-        labels.append(block.indices[in_kept].astype(np.int32))
-        sums.append(block.data[in_kept].astype(np.float32))
-        start = stop
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-    return Direct(indptr, np.concatenate(labels), np.concatenate(sums), np.float32(gain))
-
-
-def add_new_labels(direct, places, fresh, n_labels):
-    """Return the pairs of direct, whose label y is now places[y], and those of fresh with a new label.
-
-    places int32 (number of old labels,), ascending positions among the n_labels labels of fresh.
-    """
-    is_new = np.ones(n_labels, dtype=bool)
-    is_new[places] = False
-    added = is_new[fresh.labels]
-    numbers = np.arange(len(direct.indptr) - 1)
-    features = np.concatenate(
-        [np.repeat(numbers, np.diff(direct.indptr)), np.repeat(numbers, np.diff(fresh.indptr))[added]]
-    )
-    labels = np.concatenate([places[direct.labels], fresh.labels[added]])
-    order = np.lexsort((labels, features))
-    counts = np.bincount(features, minlength=len(numbers))
-    return Direct(
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        labels[order],
-        np.concatenate([direct.weights, fresh.weights[added]])[order],
-        direct.gain,
-    )
-
-
-@njit
+@inner
 def first_at_least(labels, start, stop, y):
     """Return the first position in labels[start:stop], int32 ascending, that holds y or more, else stop."""
     while start < stop:
@@ -108,19 +36,35 @@ def first_at_least(labels, start, stop, y):
     return start
 
 
-@njit
+@inner
 def add_direct(x, i, direct, first, scores):
     """Add the direct weights' part to the scores of sample i; scores float32, of the labels from first on."""
-    n_block = scores.shape[0]
+    if direct is None:
+        return
+    n_block, weights = scores.shape[0], stored(direct.weights)
     for p in range(x.indptr[i], x.indptr[i + 1]):
-        j, value = x.indices[p], x.data[p]
-        if direct.scales.shape[0]:
-            value *= direct.scales[j]
+        j = x.indices[p]
+        value = x.data[p] * row_scale(direct.weights, j)
         start, stop = direct.indptr[j], direct.indptr[j + 1]
         start = first_at_least(direct.labels, start, stop, first)
         stop = first_at_least(direct.labels, start, stop, first + n_block)
         for q in range(start, stop):
-            scores[direct.labels[q] - first] += value * np.float32(direct.weights[q])
+            scores[direct.labels[q] - first] += value * np.float32(weights[q])
+
+
+@inner
+def add_direct_of(x, i, direct, y, z):
+    """Return the score z, float32, of label y for sample i with the direct weights' part added."""
+    if direct is None:
+        return z
+    weights = stored(direct.weights)
+    for p in range(x.indptr[i], x.indptr[i + 1]):
+        j = x.indices[p]
+        stop = direct.indptr[j + 1]
+        q = first_at_least(direct.labels, direct.indptr[j], stop, y)
+        if q < stop and direct.labels[q] == y:
+            z += x.data[p] * row_scale(direct.weights, j) * np.float32(weights[q])
+    return z
 
 
 class Matches(NamedTuple):
@@ -136,18 +80,17 @@ class Matches(NamedTuple):
 
 def make_matches(x, direct, n_labels, capacity):
     """Allocate Matches for any of the samples x, Rows, with up to capacity active labels of n_labels."""
-    if not len(direct.labels):
-        capacity = n_pairs = 0
-    else:
-        n_samples, n_features = len(x.indptr) - 1, len(direct.indptr) - 1
-        present = sp.csr_array((np.ones(len(x.indices)), x.indices, x.indptr), shape=(n_samples, n_features))
-        most_features = int(np.diff(x.indptr).max(initial=0))
-        n_pairs = min(int((present @ np.diff(direct.indptr)).max(initial=0)), most_features * capacity)
+    if direct is None:
+        return None
+    counts = np.diff(direct.indptr)
+    present = sp.csr_array((np.ones(len(x.indices)), x.indices, x.indptr), shape=(x.n_rows, len(counts)))
+    most_features = int(np.diff(x.indptr).max(initial=0))
+    n_pairs = min(int((present @ counts).max(initial=0)), most_features * capacity)
     # of sixteen keys one is taken, or each label has its own
     n_keys = min(16 * capacity, n_labels)
     return Matches(
         slots=np.full(2 ** int(np.ceil(np.log2(max(n_keys, 1)))), -1, dtype=np.int32),
-        candidates=np.zeros(np.diff(direct.indptr).max(initial=0) + 1, dtype=np.int64),
+        candidates=np.zeros(counts.max(initial=0) + 1, dtype=np.int64),
         pairs=np.zeros(n_pairs, dtype=np.int64),
         actives=np.zeros(n_pairs, dtype=np.int32),
         values=np.zeros(n_pairs, dtype=np.float32),
@@ -155,7 +98,7 @@ def make_matches(x, direct, n_labels, capacity):
     )
 
 
-@njit
+@inner
 def enter_labels(labels, n, slots):
     """Enter labels[:n], int32 and distinct, into the empty hash table slots, by linear probing."""
     mask = slots.shape[0] - 1
@@ -166,7 +109,7 @@ def enter_labels(labels, n, slots):
         slots[key] = a
 
 
-@njit
+@inner
 def clear_labels(labels, n, slots):
     """Empty the hash table that labels[:n], int32, were entered into."""
     mask = slots.shape[0] - 1
@@ -177,12 +120,14 @@ def clear_labels(labels, n, slots):
             key = (key + 1) & mask
 
 
-@njit
+@inner
 def match_direct(x, i, direct, labels, n_active, matches, logits):
     """Add the direct weights' part to the logits of the active labels, list the weights, return their number.
 
     x Rows, i the sample, labels int32 and logits float32 (n_active,).
     """
+    if direct is None:
+        return 0
     slots, mask, candidates, n = matches.slots, matches.slots.shape[0] - 1, matches.candidates, 0
     enter_labels(labels, n_active, slots)
     for p in range(x.indptr[i], x.indptr[i + 1]):
@@ -205,19 +150,18 @@ def match_direct(x, i, direct, labels, n_active, matches, logits):
     return n
 
 
-@njit
-def update_direct(network, labels, n_active, residuals, solver, matches, n_matches):
+@inner
+def update_direct(direct, state, labels, n_active, residuals, rate, matches, n_matches):
     """Step the direct weights that were matched against their gradients.
 
     A pair of label y with residual r and of feature j: w -= rate * gain * r * x_ij / sqrt(s), with s the
-    accumulator of the label's row in the output layer, or 1 for Adam. labels int32 and residuals float32
-    (n_active,).
+    accumulator of the label's row in the output layer, whose solver's state is given, or 1 for Adam. labels
+    int32 and residuals float32 (n_active,).
     """
-    direct, steps, factors = network.direct, network.output.weights.steps, matches.factors
-    rate = solver.learning_rate * direct.gain
+    if direct is None:
+        return
+    rate = rate * direct.gain
     for a in range(n_active):
-        factors[a] = rate * residuals[a]
-        if solver.kind == ADAGRAD:
-            factors[a] /= np.sqrt(steps[labels[a]])
+        matches.factors[a] = direct_factor(state, labels[a], rate * residuals[a])
     for m in range(n_matches):
-        direct.weights[matches.pairs[m]] -= factors[matches.actives[m]] * matches.values[m]
+        direct.weights[matches.pairs[m]] -= matches.factors[matches.actives[m]] * matches.values[m]

@@ -5,12 +5,12 @@ from functools import cache
 import numpy as np
 from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 
-from sklearn_slide._direct import add_direct
-from sklearn_slide._network import float_rows, hidden_vectors, score_labels
-from sklearn_slide._numba import njit
-from sklearn_slide._optimizers import NO_SCALES
-from sklearn_slide._parallel import blocks, rows_of_round, run_in_rounds
-from sklearn_slide._screening import CHUNK, insert_best
+from sklearn_slide._core.best import CHUNK, holds_more, insert_best
+from sklearn_slide._core.compilation import njit
+from sklearn_slide._core.direct import add_direct
+from sklearn_slide._core.layers import hidden_vectors, score_labels
+from sklearn_slide._core.matrices import float_rows
+from sklearn_slide._core.parallel import blocks, rows_of_round, run_in_rounds
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
 _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
@@ -18,25 +18,26 @@ _BLAS_SPEED = 50  # multiplications in the time of one elsewhere
 
 
 @njit
-def score_rows(x, h, first_row, network, labels, logits):
+def score_rows(batch, h, first_row, labels, logits):
     """Fill logits, float32 (n_rows, n_labels), each row by itself in a fixed order.
 
-    x Rows, of which those from first_row on are scored; h float32 (n_rows, n_units), labels int32 (n_labels,)
-    all labels.
+    The samples of the Batch from first_row on are scored; h float32 (n_rows, n_units), labels int32
+    (n_labels,) all labels.
     """
+    network = batch.network
     for i in range(logits.shape[0]):
         score_labels(h[i], labels, labels.shape[0], network.output, logits[i])
-        add_direct(x, first_row + i, network.direct, 0, logits[i])
+        add_direct(batch.x, first_row + i, network.direct, 0, logits[i])
 
 
 @njit
-def add_direct_rows(x, first_row, network, first_label, logits):
+def add_direct_rows(batch, first_row, first_label, logits):
     """Add the direct weights' part to a block of logits, float32 (n_rows, n_block).
 
-    x Rows; the block has the samples from first_row on and the labels from first_label on.
+    The block has the samples of the Batch from first_row on and the labels from first_label on.
     """
     for i in range(logits.shape[0]):
-        add_direct(x, first_row + i, network.direct, first_label, logits[i])
+        add_direct(batch.x, first_row + i, batch.network.direct, first_label, logits[i])
 
 
 @njit
@@ -52,66 +53,58 @@ def merge_top_k(logits, biases, first_label, labels, scores):
         row, best, best_scores = logits[i], labels[i], scores[i]
         for start in range(0, n_block, CHUNK):
             stop = min(start + CHUNK, n_block)
-            if sums_hold_more(row[start:stop], biases[start:stop], best_scores[k - 1]):
+            for b in range(start, stop):
+                row[b] += biases[b]
+            if holds_more(row, start, stop, best_scores[k - 1]):
                 for b in range(start, stop):
-                    score = row[b] + biases[b]
-                    if score >= best_scores[k - 1]:
-                        insert_best(first_label + b, score, best, best_scores)
+                    if row[b] >= best_scores[k - 1]:
+                        insert_best(first_label + b, row[b], best, best_scores)
 
 
-@njit
-def sums_hold_more(values, biases, least):
-    """Tell whether one of the sums values + biases, both float32, is least or more, as holds_more does."""
-    n = np.int32(0)
-    for b in range(values.shape[0]):
-        n = np.int32(n + np.int32(values[b] + biases[b] >= least))
-    return n > 0
-
-
-def dense_scores(x, network, activation, n_jobs, report):
-    """Compute the logits of every sample and label, float32 (n_samples, n_labels).
+def dense_scores(batch, n_jobs, report):
+    """Compute the logits of every sample of a Batch and label, float32 (n_samples, n_labels).
 
     report(number of samples) is called from time to time, here and below.
     """
-    n_samples, (n_labels, n_units) = len(x.indptr) - 1, network.output.weights.values.shape
-    logits = np.empty((n_samples, n_labels), dtype=np.float32)
-    every_label = np.arange(n_labels, dtype=np.int32)
-    weights = network.output.weights._replace(
-        values=float_rows(network.output.weights, 0, n_labels), scales=NO_SCALES
-    )
-    network = network._replace(output=network.output._replace(weights=weights))
+    x, network = batch
+    logits = np.empty((x.n_rows, network.n_labels), dtype=np.float32)
+    every_label = np.arange(network.n_labels, dtype=np.int32)
+    output = network.output._replace(weights=float_rows(network.output.weights, 0, network.n_labels))
+    with_floats = batch._replace(network=network._replace(output=output))
 
     def part(first, last):
-        h = hidden_vectors(x, first, last, network, activation, 1)
-        score_rows(x, h, first, network, every_label, logits[first:last])
+        h = hidden_vectors(batch, first, last, 1)
+        score_rows(with_floats, h, first, every_label, logits[first:last])
 
-    run_in_rounds(part, n_samples, rows_of_round(n_labels * n_units), n_jobs, report)
+    rows = rows_of_round(network.n_labels * network.n_units)
+    run_in_rounds(part, x.n_rows, rows, n_jobs, report)
     return logits
 
 
-def score_blocks(x, start, stop, network, activation):
+def score_blocks(batch, start, stop):
     """Yield bounds of samples, the first label, and logits without biases, of the blocks of start to stop.
 
     Blocks with the same samples follow each other by ascending label. The logits, float32 (n_rows, n_block),
     are overwritten by the next block.
     """
-    weights, n_labels = network.output.weights, len(network.output.weights.values)
+    weights, n_labels = batch.network.output.weights, batch.network.n_labels
     scratch = np.empty(min(_BLOCK_ROWS, stop - start) * min(_BLOCK_LABELS, n_labels), dtype=np.float32)
     for first, last in blocks(start, stop, _BLOCK_ROWS):
-        h = hidden_vectors(x, first, last, network, activation, 1)
+        h = hidden_vectors(batch, first, last, 1)
         for first_label, last_label in blocks(0, n_labels, _BLOCK_LABELS):
             shape = last - first, last_label - first_label
             logits = scratch[: shape[0] * shape[1]].reshape(shape)
             np.matmul(h, float_rows(weights, first_label, last_label).T, out=logits)
-            add_direct_rows(x, first, network, first_label, logits)
+            if batch.network.direct is not None:
+                add_direct_rows(batch, first, first_label, logits)
             yield first, last, first_label, logits
 
 
-def run_with_blas(part, n_samples, network, n_jobs, report):
+def run_with_blas(part, batch, n_jobs, report):
     """Run part(start, stop) in rounds, with BLAS in one thread: n_jobs says how many there are."""
-    rows = rows_of_round(network.output.weights.values.size / _BLAS_SPEED)
+    rows = rows_of_round(batch.network.n_labels * batch.network.n_units / _BLAS_SPEED)
     with blas().limit(limits=1, user_api="blas"):
-        return run_in_rounds(part, n_samples, rows, n_jobs, report)
+        return run_in_rounds(part, batch.x.n_rows, rows, n_jobs, report)
 
 
 @cache
@@ -120,29 +113,28 @@ def blas():
     return ThreadpoolController()
 
 
-def exact_top_k(x, k, network, activation, n_jobs, report):
+def exact_top_k(batch, k, n_jobs, report):
     """Rank every label; return labels int32 and scores float32, (n_samples, k)."""
-    n_samples = len(x.indptr) - 1
-    labels = np.zeros((n_samples, k), dtype=np.int32)
-    scores = np.full((n_samples, k), -np.inf, dtype=np.float32)
-    biases = network.output.biases.values.ravel()
+    labels = np.zeros((batch.x.n_rows, k), dtype=np.int32)
+    scores = np.full((batch.x.n_rows, k), -np.inf, dtype=np.float32)
+    biases = batch.network.output.biases.ravel()
 
     def part(start, stop):
-        for first, last, first_label, logits in score_blocks(x, start, stop, network, activation):
+        for first, last, first_label, logits in score_blocks(batch, start, stop):
             chosen = biases[first_label : first_label + logits.shape[1]]
             merge_top_k(logits, chosen, first_label, labels[first:last], scores[first:last])
 
-    run_with_blas(part, n_samples, network, n_jobs, report)
+    run_with_blas(part, batch, n_jobs, report)
     return labels, scores
 
 
-def positive_labels(x, network, activation, n_jobs, report):
+def positive_labels(batch, n_jobs, report):
     """Find the labels with a positive logit; return indptr, int64, and indices, int32, of a CSR matrix."""
-    n_samples, biases = len(x.indptr) - 1, network.output.biases.values.ravel()
+    biases = batch.network.output.biases.ravel()
 
     def part(start, stop):
         rows, columns = [], []
-        for first, _, first_label, logits in score_blocks(x, start, stop, network, activation):
+        for first, _, first_label, logits in score_blocks(batch, start, stop):
             logits += biases[first_label : first_label + logits.shape[1]]
             row, column = np.nonzero(logits > 0)
             rows.append(row + first)
@@ -151,7 +143,7 @@ def positive_labels(x, network, activation, n_jobs, report):
         order = np.argsort(rows, kind="stable")
         return rows[order], columns[order]
 
-    found = run_with_blas(part, n_samples, network, n_jobs, report)
+    found = run_with_blas(part, batch, n_jobs, report)
     rows, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    counts = np.bincount(rows + 1, minlength=n_samples + 1)
+    counts = np.bincount(rows + 1, minlength=batch.x.n_rows + 1)
     return np.cumsum(counts), columns.astype(np.int32)

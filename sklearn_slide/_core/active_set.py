@@ -1,0 +1,290 @@
+"""True labels + candidates from the tables + other negatives -> the active set of a sample."""
+
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_slide._core.compilation import inner
+from sklearn_slide._core.random_numbers import random_below
+from sklearn_slide._core.tables import read_bucket
+
+VANILLA, TOP_K, THRESHOLD = 0, 1, 2
+SELECTIONS = {"vanilla": VANILLA, "top_k": TOP_K, "threshold": THRESHOLD}
+
+
+class Sampler(NamedTuple):
+    """How many labels each source may add to an active set of at most n_active."""
+
+    n_active: int
+    n_hashed: int  # from the hash tables
+    n_cooccurrence: int  # labels of random samples that share a random feature with this one
+    n_frequency: int  # drawn in proportion to label frequency
+    n_uniform: int  # drawn uniformly
+
+
+class Lookup(NamedTuple):
+    """How the labels in the buckets of a sample are taken."""
+
+    selection: int  # VANILLA, TOP_K or THRESHOLD
+    min_collisions: int  # THRESHOLD: tables in which a candidate must be met
+    bucket_size: int  # labels read from one bucket
+
+
+# Where the labels of an active set come from beside the true ones, and the shares that "auto" gives them.
+SHARES = {"lsh": 0.3, "cooccurrence": 0.3, "frequency": 0.3, "uniform": 0.1}
+
+# What n_active="auto" stands for: every label of so many, some of more.
+MAX_EXACT, N_SAMPLED = 1000, 400
+
+
+def make_sampler(n_labels, n_active, shares):
+    """Turn the classifier's n_active and negatives into the number of labels from each source.
+
+    What rounding leaves of n_active goes to the first source that has a share. With no more labels than
+    n_active, all are active, and no source is asked.
+    """
+    if n_active == "auto":
+        n_active = n_labels if n_labels <= MAX_EXACT else N_SAMPLED
+    if n_active is None or n_active >= n_labels:
+        return Sampler(n_labels, 0, 0, 0, 0)
+    shares = {source: share for source, share in check_shares(shares).items() if share > 0}
+    counts = dict.fromkeys(SHARES, 0) | {source: int(share * n_active) for source, share in shares.items()}
+    if shares and sum(shares.values()) > 1 - 1e-9:
+        counts[next(iter(shares))] += n_active - sum(counts.values())
+    return Sampler(n_active, counts["lsh"], counts["cooccurrence"], counts["frequency"], counts["uniform"])
+
+
+def check_shares(shares):
+    """Return a share for each source, in their order; raise ValueError if one is not allowed."""
+    if isinstance(shares, str) and shares == "auto":
+        return SHARES
+    numbers = all(isinstance(share, Real) and share >= 0 for share in shares.values())
+    if set(shares) - set(SHARES) or not numbers or not sum(shares.values()) <= 1 + 1e-9:
+        raise ValueError(
+            "negatives must be 'auto' or a dict of shares of n_active, numbers that are not negative and "
+            f"whose sum is at most 1, of the sources {list(SHARES)}. Got {shares!r}."
+        )
+    return {source: float(shares.get(source, 0.0)) for source in SHARES}
+
+
+class ActiveSet(NamedTuple):
+    """The active labels of one sample, and the scratch of a worker that collects them."""
+
+    labels: np.ndarray  # int32 (capacity,), the true labels first
+    mark: np.ndarray  # int32 (1,), raised for each sample
+    stamps: np.ndarray  # int32 (n_labels,): the mark of the last sample in which a label was active
+    drawn: np.ndarray  # int64 (capacity,), what the draws of co-occurring labels have come to
+    stream: np.ndarray  # uint64 (1,), the sample's random numbers
+
+
+def make_active_set(n_labels, capacity):
+    """Allocate an empty active set for up to capacity labels."""
+    return ActiveSet(
+        labels=np.zeros(capacity, dtype=np.int32),
+        mark=np.zeros(1, dtype=np.int32),
+        stamps=np.zeros(n_labels, dtype=np.int32),
+        drawn=np.zeros(capacity, dtype=np.int64),
+        stream=np.zeros(1, dtype=np.uint64),
+    )
+
+
+class Candidates(NamedTuple):
+    """What one worker reads from the tables for a sample."""
+
+    bucket: np.ndarray  # int32 (bucket_size,)
+    table_order: np.ndarray  # int32 (n_tables,)
+    labels: np.ndarray  # int32, room for the labels of n_tables buckets
+    collisions: np.ndarray  # int32 (n_labels,): the tables that hold a candidate; all zero between samples
+    histogram: np.ndarray  # int32 (n_tables + 1,): the candidates met in so many tables
+
+
+def make_candidates(n_labels, n_tables, bucket_size):
+    """Allocate the Candidates of one worker; the tables are read in their order until it is changed."""
+    return Candidates(
+        bucket=np.zeros(bucket_size, dtype=np.int32),
+        table_order=np.arange(n_tables, dtype=np.int32),
+        labels=np.zeros(min(n_labels, n_tables * bucket_size), dtype=np.int32),
+        collisions=np.zeros(n_labels, dtype=np.int32),
+        histogram=np.zeros(n_tables + 1, dtype=np.int32),
+    )
+
+
+@inner
+def add_label(y, n, active):
+    """Append label y to the n labels of active unless it is among them; return the new number."""
+    if active.stamps[y] == active.mark[0]:
+        return n
+    active.stamps[y] = active.mark[0]
+    active.labels[n] = y
+    return n + 1
+
+
+@inner
+def add_true(y, i, active):
+    """Start a new active set with the true labels of sample i; y Pattern; return their number."""
+    active.mark[0] += 1
+    n = 0
+    for p in range(y.indptr[i], y.indptr[i + 1]):
+        n = add_label(y.indices[p], n, active)
+    return n
+
+
+@inner
+def add_all(n, active):
+    """Append every label that is not active yet; return the new number."""
+    for y in range(active.stamps.shape[0]):
+        n = add_label(y, n, active)
+    return n
+
+
+@inner
+def shuffle(order, stream):
+    """Fill order, int32, with a random permutation (Fisher-Yates)."""
+    for t in range(order.shape[0]):
+        order[t] = t
+    for t in range(order.shape[0] - 1, 0, -1):
+        s = random_below(stream, t + 1)
+        order[t], order[s] = order[s], order[t]
+
+
+@inner
+def add_hashed(codes, tables, lookup, limit, n, active, candidates):
+    """Append labels that the tables hold under codes, int32 (n_tables,), until there are limit.
+
+    The three ways of Chen et al. (2020), "Sampling": as met in tables in random order, those met in most
+    tables, those met in at least min_collisions tables.
+    """
+    shuffle(candidates.table_order, active.stream)
+    if lookup.selection == VANILLA:
+        return add_as_met(codes, tables, lookup.bucket_size, limit, n, active, candidates)
+    n_candidates = count_collisions(codes, tables, lookup.bucket_size, active, candidates)
+    if lookup.selection == TOP_K:
+        n = add_most_met(n_candidates, limit, n, active, candidates)
+    else:
+        n = add_met_at_least(n_candidates, lookup.min_collisions, limit, n, active, candidates)
+    forget_collisions(n_candidates, candidates)
+    return n
+
+
+@inner
+def add_as_met(codes, tables, bucket_size, limit, n, active, candidates):
+    """Append labels bucket by bucket until there are limit; return the new number."""
+    for t in candidates.table_order:
+        size = read_bucket(tables, t, codes[t], bucket_size, active.stream, candidates.bucket)
+        for b in range(size):
+            if n >= limit:
+                return n
+            n = add_label(candidates.bucket[b], n, active)
+    return n
+
+
+@inner
+def count_collisions(codes, tables, bucket_size, active, candidates):
+    """List the inactive labels of all buckets in the order met, count the tables of each; return how many."""
+    n_candidates = 0
+    for t in candidates.table_order:
+        size = read_bucket(tables, t, codes[t], bucket_size, active.stream, candidates.bucket)
+        for b in range(size):
+            y = candidates.bucket[b]
+            if active.stamps[y] != active.mark[0]:
+                if candidates.collisions[y] == 0:
+                    candidates.labels[n_candidates] = y
+                    n_candidates += 1
+                candidates.collisions[y] += 1
+    return n_candidates
+
+
+@inner
+def forget_collisions(n_candidates, candidates):
+    """Set the counts of the listed candidates to zero again."""
+    for b in range(n_candidates):
+        candidates.collisions[candidates.labels[b]] = 0
+
+
+@inner
+def add_met_at_least(n_candidates, min_collisions, limit, n, active, candidates):
+    """Append candidates met in min_collisions tables or more, in the order met, until there are limit."""
+    for b in range(n_candidates):
+        if n >= limit:
+            break
+        if candidates.collisions[candidates.labels[b]] >= min_collisions:
+            n = add_label(candidates.labels[b], n, active)
+    return n
+
+
+@inner
+def add_most_met(n_candidates, limit, n, active, candidates):
+    """Append the candidates met in most tables until there are limit; ties in the order met."""
+    histogram = candidates.histogram
+    histogram[:] = 0
+    for b in range(n_candidates):
+        histogram[candidates.collisions[candidates.labels[b]]] += 1
+    least, n_above = histogram.shape[0] - 1, 0
+    while least > 1 and n + n_above + histogram[least] < limit:
+        n_above += histogram[least]
+        least -= 1
+    n = add_met_at_least(n_candidates, least + 1, limit, n, active, candidates)
+    return add_met_at_least(n_candidates, least, limit, n, active, candidates)
+
+
+@inner
+def add_cooccurring(x, y, rows_with, i, limit, n, active):
+    """Append labels of samples that share a feature with sample i: a draw is a feature, a sample, a label.
+
+    x Rows, y Pattern, rows_with Pattern (n_features, n_samples): the samples that have a feature. There are
+    limit - n draws at most. They take each step together, so that memory delivers what they read side by
+    side.
+    """
+    drawn, n_draws = active.drawn, limit - n
+    first, n_features = x.indptr[i], x.indptr[i + 1] - x.indptr[i]
+    if n_features == 0:
+        return n
+    for d in range(n_draws):
+        drawn[d] = x.indices[first + random_below(active.stream, n_features)]
+    for d in range(n_draws):
+        start, stop = rows_with.indptr[drawn[d]], rows_with.indptr[drawn[d] + 1]
+        drawn[d] = start + random_below(active.stream, stop - start)
+    for d in range(n_draws):
+        drawn[d] = rows_with.indices[drawn[d]]
+    for d in range(n_draws):
+        start, stop = y.indptr[drawn[d]], y.indptr[drawn[d] + 1]
+        drawn[d] = start + random_below(active.stream, stop - start) if stop > start else -1
+    for d in range(n_draws):
+        if drawn[d] >= 0:
+            n = add_label(y.indices[drawn[d]], n, active)
+    return n
+
+
+@inner
+def add_frequent(y, limit, n, active):
+    """Append labels drawn in proportion to their frequency, which is to draw from the stored entries of y."""
+    n_stored = y.indices.shape[0]
+    if n_stored == 0:
+        return n
+    for _ in range(limit - n):
+        n = add_label(y.indices[random_below(active.stream, n_stored)], n, active)
+    return n
+
+
+@inner
+def add_uniform(limit, n, active):
+    """Append labels drawn uniformly."""
+    for _ in range(limit - n):
+        n = add_label(random_below(active.stream, active.stamps.shape[0]), n, active)
+    return n
+
+
+@inner
+def add_other_negatives(samples, i, rows_with, sampler, n, active):
+    """Append the labels of every source but the tables to the n active ones of sample i; return their number.
+
+    rows_with is the Pattern that add_cooccurring takes, or None for no labels from there.
+    """
+    if sampler.n_active >= active.stamps.shape[0]:
+        return add_all(n, active)
+    if rows_with is not None:
+        limit = min(sampler.n_active, n + sampler.n_cooccurrence)
+        n = add_cooccurring(samples.x, samples.y, rows_with, i, limit, n, active)
+    n = add_frequent(samples.y, min(sampler.n_active, n + sampler.n_frequency), n, active)
+    return add_uniform(min(sampler.n_active, n + sampler.n_uniform), n, active)

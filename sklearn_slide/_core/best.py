@@ -1,0 +1,36 @@
+"""The best k of many scores, kept sorted while they come."""
+
+import numpy as np
+
+from sklearn_slide._core.compilation import inner
+
+CHUNK = 64  # scores that are looked at together first: most chunks hold nothing for the best k
+
+
+@inner
+def insert_best(y, score, labels, scores):
+    """Insert label y into the k best if it is better than the last; labels int32 (k,), scores float32 (k,).
+
+    They are sorted, best first, and of equal scores the lower label first.
+    """
+    last = scores.shape[0] - 1
+    if not (score > scores[last] or (score == scores[last] and y < labels[last])):
+        return
+    position = last
+    while position > 0 and (
+        score > scores[position - 1] or (score == scores[position - 1] and y < labels[position - 1])
+    ):
+        scores[position] = scores[position - 1]
+        labels[position] = labels[position - 1]
+        position -= 1
+    scores[position] = score
+    labels[position] = y
+
+
+@inner
+def holds_more(values, start, stop, least):
+    """Tell whether one of values[start:stop], float32, is least or more, by counting, as vector units can."""
+    n = np.int32(0)
+    for a in range(start, stop):
+        n = np.int32(n + np.int32(values[a] >= least))
+    return n > 0

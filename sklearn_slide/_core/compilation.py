@@ -1,0 +1,91 @@
+"""How kernels are compiled, and how a kernel is chosen by the type of its state.
+
+A kernel is serial and releases the GIL, so that joblib threads may run it side by side on shared
+arrays. Kernels that run in parallel themselves (``parallel=True``) are not used: Numba's threading
+layers abort or hang when Python threads, forks or process pools meet them.
+"""
+
+import inspect
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+# Sums may be reordered and products fused, as vector units need; NaN and infinity stay what they are.
+_OPTIONS = {
+    "nogil": True,
+    "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"},
+    "error_model": "numpy",
+}
+# Without the glue that lets Python and C call a kernel: a quarter of the time of compilation.
+_INNER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def njit(function):
+    """Compile a kernel that Python calls, cached on disk where a cache folder can be written."""
+    return _compile(function, _OPTIONS)
+
+
+def inner(function):
+    """Compile a kernel that other kernels call, and Python never."""
+    return _compile(function, _INNER_OPTIONS)
+
+
+def _compile(function, options):
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder for the cache: a read-only home and a read-only installation
+        return numba.njit(**options)(function)
+
+
+def by_type(stub):
+    """Turn a stub into a kernel that is chosen by the class of its first argument.
+
+    The class is that of a NamedTuple, or np.ndarray. ``@stub.register(Class)`` gives its kernel; the stub's
+    docstring tells what they have in common. Only the kernels of those classes that are met are compiled, and
+    a class without a kernel is a TypingError.
+    """
+    kernels = {}
+
+    def choose(state, *args):
+        del args
+        cls = np.ndarray if isinstance(state, types.Array) else getattr(state, "instance_class", state)
+        if cls not in kernels:
+            raise numba.errors.TypingError(f"{stub.__name__} has no kernel for {cls}.")
+        return kernels[cls]
+
+    def register(cls):
+        def enter(function):
+            if list(inspect.signature(function).parameters) != list(inspect.signature(stub).parameters):
+                raise TypeError(f"{function.__name__} must have the parameters of {stub.__name__}.")
+            kernels[cls] = function
+            return function
+
+        return enter
+
+    overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
+    stub.register = register
+    return stub
+
+
+def as_writable(state):
+    """Return a tree of tuples with its read-only arrays claimed to be writable, without a copy.
+
+    For kernels that only read: to Numba a read-only array is another type, for which it compiles anew.
+    """
+    if isinstance(state, np.ndarray):
+        return state if state.flags.writeable else np.asarray(_Claim(state))
+    if isinstance(state, tuple):
+        parts = map(as_writable, state)
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
+
+
+class _Claim:
+    """The memory of an array, said to be writable."""
+
+    def __init__(self, array):
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+        self._owner = array

@@ -1,0 +1,196 @@
+"""Active logits -> loss and residuals, the derivatives of the loss by the logits.
+
+A loss is a NamedTuple whose class chooses the kernel, and tells what else there is to know of it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from sklearn_slide._core.compilation import by_type, inner
+
+# A label whose probability is nearer to its target than this is left as it is: its row is not updated.
+NEGLIGIBLE = np.float32(1e-3)
+SIGMOID_BIAS = -8.0  # the first bias of labels: nearly all labels of a sample are false
+
+
+def logistic_probabilities(scores):
+    """Compute 1 / (1 + exp(-z)) in float64, kept below 1, which rounding reaches for z > 36."""
+    return np.minimum(expit(scores.astype(np.float64)), np.nextafter(1.0, 0.0))
+
+
+def softmax_probabilities(scores):
+    """Compute exp(z) over the sum of exp(z) in each row, in float64."""
+    return softmax(scores.astype(np.float64), axis=1)
+
+
+# By the name of the output activation, as MLPClassifier's out_activation_ has it.
+OUTPUT_ACTIVATIONS = {"logistic": logistic_probabilities, "softmax": softmax_probabilities}
+
+
+class Sigmoid(NamedTuple):
+    """Binary cross-entropy of each label by itself."""
+
+    label_weights: np.ndarray | None  # float32 (n_labels,), what true labels count for; None for 1
+
+    first_bias = SIGMOID_BIAS
+    out_activation = "logistic"
+
+    @staticmethod
+    def of_guessing(n_true, n_active, weight):
+        """Return the loss of probabilities of 1/2, with all true labels missed by the first bias."""
+        return np.log(2) * (n_active + (weight - 1) * n_true) + 8 * weight * n_true
+
+
+class Softmax(NamedTuple):
+    """Cross-entropy over the active labels."""
+
+    label_weights: np.ndarray | None
+
+    first_bias = 0.0
+    out_activation = "softmax"
+
+    @staticmethod
+    def of_guessing(n_true, n_active, weight):
+        """Return the loss of equal probabilities, and 5 for scores of random weights."""
+        del n_true
+        return weight * (np.log(max(n_active, 1)) + 5)
+
+
+class SigmoidSoftmax(NamedTuple):
+    """The mean of both losses."""
+
+    label_weights: np.ndarray | None
+
+    first_bias = SIGMOID_BIAS
+    out_activation = "logistic"
+
+    @staticmethod
+    def of_guessing(n_true, n_active, weight):
+        """Return the mean of what both losses have."""
+        losses = [loss.of_guessing(n_true, n_active, weight) for loss in (Sigmoid, Softmax)]
+        return sum(losses) / 2
+
+
+# In each, of_guessing(n_true, n_active, weight) is a mean loss that only diverging weights exceed, for
+# samples of so many true and active labels; the loss of a true label counts weight times, on average.
+LOSSES = {"sigmoid": Sigmoid, "softmax": Softmax, "sigmoid+softmax": SigmoidSoftmax}
+
+
+@by_type
+def compute_residuals(loss, logits, labels, n_active, n_true, residuals):
+    """Fill residuals[:n_active], float32, and return the loss; the first n_true slots are the true labels.
+
+    logits float32 and labels int32 (n_active or more,). With a sigmoid, residuals of at most NEGLIGIBLE
+    become 0.
+    """
+
+
+@compute_residuals.register(Sigmoid)
+def sigmoid_residuals(loss, logits, labels, n_active, n_true, residuals):
+    """Compute what the sigmoid loss asks for."""
+    weights, one = loss.label_weights, np.float32(1.0)
+    clear(residuals, n_active)
+    total = add_sigmoid_residuals(logits, labels, n_active, n_true, one, weights, residuals)
+    drop_negligible(residuals, n_active)
+    return total
+
+
+@compute_residuals.register(Softmax)
+def softmax_residuals(loss, logits, labels, n_active, n_true, residuals):
+    """Compute what the softmax loss asks for."""
+    weights, one = loss.label_weights, np.float32(1.0)
+    clear(residuals, n_active)
+    return add_softmax_residuals(logits, labels, n_active, n_true, one, weights, residuals)
+
+
+@compute_residuals.register(SigmoidSoftmax)
+def sigmoid_softmax_residuals(loss, logits, labels, n_active, n_true, residuals):
+    """Compute the means of both."""
+    weights, half = loss.label_weights, np.float32(0.5)
+    clear(residuals, n_active)
+    total = add_softmax_residuals(logits, labels, n_active, n_true, half, weights, residuals)
+    total += add_sigmoid_residuals(logits, labels, n_active, n_true, half, weights, residuals)
+    drop_negligible(residuals, n_active)
+    return half * total
+
+
+@inner
+def clear(values, n):
+    """Set values[:n], float32, to 0."""
+    for a in range(n):
+        values[a] = np.float32(0.0)
+
+
+@inner
+def drop_negligible(residuals, n):
+    """Set those of residuals[:n], float32, to 0 that are at most NEGLIGIBLE."""
+    for a in range(n):
+        if abs(residuals[a]) <= NEGLIGIBLE:
+            residuals[a] = np.float32(0.0)
+
+
+@inner
+def add_sigmoid_residuals(logits, labels, n_active, n_true, share, label_weights, residuals):
+    """Binary cross-entropy of each label: loss = sum of softplus(z) - target z, times w for a true label.
+
+    Add share times the derivatives, sigmoid(z) - target, times w for a true label, to the residuals.
+    """
+    loss, product = 0.0, 1.0
+    for a in range(n_active):
+        z = logits[a]
+        e = np.exp(-abs(z))
+        # both forms avoid the exponential of a large positive number
+        p = np.float32(1.0) / (np.float32(1.0) + e) if z >= 0 else e / (np.float32(1.0) + e)
+        # softplus(z) = max(z, 0) + log(1 + e): a logarithm of products takes less time than many logarithms
+        loss += max(z, np.float32(0.0))
+        product *= 1.0 + e
+        if product > 1e200:
+            loss += np.log(product)
+            product = 1.0
+        if a < n_true:
+            loss -= z
+            p -= np.float32(1.0)
+            if label_weights is not None:
+                w = label_weights[labels[a]]
+                loss += (w - 1.0) * (max(-z, np.float32(0.0)) + np.log1p(e))
+                p *= w
+        residuals[a] += share * p
+    return loss + np.log(product)
+
+
+@inner
+def add_softmax_residuals(logits, labels, n_active, n_true, share, label_weights, residuals):
+    """Cross-entropy over the active labels: loss = -sum of target log softmax(z).
+
+    A true label's target is w / n_true. Add share times the derivatives, T softmax(z) - target with T the
+    sum of the targets, to the residuals.
+    """
+    if n_true == 0:  # no target: nothing to learn from this sample
+        return 0.0
+    top = logits[0]
+    for a in range(1, n_active):
+        top = max(top, logits[a])
+    total = np.float32(0.0)
+    for a in range(n_active):
+        total += np.exp(logits[a] - top)
+    target = np.float32(1.0) / np.float32(n_true)
+    loss = 0.0
+    if label_weights is None:
+        for a in range(n_active):
+            p = np.exp(logits[a] - top) / total
+            if a < n_true:
+                p -= target
+                loss -= target * (logits[a] - top - np.log(total))
+            residuals[a] += share * p
+        return loss
+    target_sum = np.float32(0.0)
+    for a in range(n_true):
+        weighted_target = target * label_weights[labels[a]]
+        target_sum += weighted_target
+        residuals[a] -= share * weighted_target
+        loss -= weighted_target * (logits[a] - top - np.log(total))
+    for a in range(n_active):
+        residuals[a] += share * target_sum * np.exp(logits[a] - top) / total
+    return loss

@@ -1,0 +1,98 @@
+"""Matrices that kernels read by row: plain arrays, and their copies of one byte a value for predictions."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_slide._core.compilation import by_type, inner, njit
+from sklearn_slide._core.parallel import run_over_range
+
+
+class Quantized(NamedTuple):
+    """Values in one byte each, with a scale for each row; a row may be of a matrix or of a ragged list."""
+
+    values: np.ndarray  # int8
+    scales: np.ndarray  # float32 (n_rows,)
+
+
+@by_type
+def stored(matrix):
+    """Return the array that holds the values of a matrix, without its scales."""
+
+
+@stored.register(np.ndarray)
+def _stored_array(matrix):
+    return matrix
+
+
+@stored.register(Quantized)
+def _stored_bytes(matrix):
+    return matrix.values
+
+
+@by_type
+def row_scale(matrix, row):
+    """Return what the stored values of a row must be multiplied by, float32."""
+
+
+@row_scale.register(np.ndarray)
+def _one(matrix, row):
+    return np.float32(1.0)
+
+
+@row_scale.register(Quantized)
+def _scale(matrix, row):
+    return matrix.scales[row]
+
+
+@inner
+def add_row(matrix, row, factor, out):
+    """Add factor times a row of the matrix to out, float32 (n_columns,)."""
+    values, factor = stored(matrix), factor * row_scale(matrix, row)
+    for u in range(values.shape[1]):
+        out[u] += factor * np.float32(values[row, u])
+
+
+@inner
+def row_dot(matrix, row, vector):
+    """Multiply a row of the matrix by a vector, float32 (n_columns,)."""
+    values, z = stored(matrix), np.float32(0.0)
+    for u in range(vector.shape[0]):
+        z += np.float32(values[row, u]) * vector[u]
+    return z * row_scale(matrix, row)
+
+
+@njit
+def round_rows(rows, values, scales):
+    """Round rows, float32 (n_rows, n_columns), to values, int8, with a scale for each, float32 (n_rows,)."""
+    for r in range(rows.shape[0]):
+        largest = np.float32(0.0)
+        for u in range(rows.shape[1]):
+            largest = max(largest, abs(rows[r, u]))
+        scales[r] = largest / np.float32(127.0)
+        inverse = np.float32(1.0) / scales[r] if scales[r] > 0.0 else np.float32(0.0)
+        for u in range(rows.shape[1]):
+            values[r, u] = np.int8(np.rint(rows[r, u] * inverse))
+
+
+def quantize(matrix, n_jobs):
+    """Return a float32 matrix as Quantized."""
+    rounded, scales = np.empty(matrix.shape, dtype=np.int8), np.empty(len(matrix), dtype=np.float32)
+
+    def part(start, stop):
+        round_rows(matrix[start:stop], rounded[start:stop], scales[start:stop])
+
+    run_over_range(part, 0, len(matrix), n_jobs, work=matrix.shape[1])
+    return Quantized(rounded, scales)
+
+
+def matrix_shape(matrix):
+    """Return the shape of a plain or a Quantized matrix."""
+    return matrix.values.shape if isinstance(matrix, Quantized) else matrix.shape
+
+
+def float_rows(matrix, start, stop):
+    """Return the rows start to stop of a matrix, float32: a view, or made of bytes and their scales."""
+    if not isinstance(matrix, Quantized):
+        return matrix[start:stop]
+    return matrix.scales[start:stop, np.newaxis] * matrix.values[start:stop].astype(np.float32)

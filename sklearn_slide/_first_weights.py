@@ -1,0 +1,258 @@
+"""Samples -> a first Model, and rows for labels that come later."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.layers import (
+    ACTIVATIONS,
+    Batch,
+    Layer,
+    LayerState,
+    Network,
+    NetworkState,
+    hidden_vectors,
+)
+from sklearn_slide._core.losses import LOSSES
+from sklearn_slide._core.optimizers import SOLVERS
+from sklearn_slide._core.parallel import split_work
+from sklearn_slide._model import Model, TrainingState
+
+# Chosen on held-out training rows of the benchmark data: see the user guide.
+HIDDEN_NORM = 2.0
+# With direct weights, whose inputs are then the samples scaled to DIRECT_NORM.
+HIDDEN_NORM_BESIDE_DIRECT = 1.0
+DIRECT_NORM = 3.0
+CENTROID_SCALE = 1.5
+HIDDEN_ACCUMULATOR = 0.1
+OUTPUT_ACCUMULATOR = 0.5
+
+# About so many products are added up at a time to find the direct pairs.
+_BLOCK_WORK = 5_000_000
+
+
+def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jobs):
+    """Make the Model that training begins with, from the Samples and the ModelSettings."""
+    rng = np.random.default_rng(seed)
+    direct = None
+    if settings.direct_limit:
+        gain = norm_scale(samples, DIRECT_NORM) ** 2
+        direct = find_pairs(samples, n_features, n_labels, settings.direct_limit, gain)
+    network = make_network(n_features, n_labels, settings, samples, direct, rng)
+    centroids = None
+    if settings.init == "centroid":
+        centroids = sum_hidden_vectors(samples, network, n_jobs)
+    initialise_output(network, centroids, LOSSES[settings.loss].first_bias, rng)
+    return Model(
+        network=network,
+        training=TrainingState(start_solver(network, settings.solver)),
+        settings=settings,
+        input_scale=input_scale,
+        n_features=n_features,
+        places=None,
+        seen=np.zeros(n_features, dtype=bool),
+        seed=int(seed),
+    )
+
+
+def grow(model, samples, places, n_labels, n_jobs):
+    """Return a Model with n_labels labels, of which the old ones stand at places, int32 ascending.
+
+    Old labels keep their weights, biases, direct weights and solver state. New ones start from the Samples,
+    y as wide as n_labels, as all labels do in a first fit. Hash functions are drawn anew.
+    """
+    network, settings = model.network, model.settings
+    rng = np.random.default_rng((model.seed, network.n_labels))
+    output = Layer(
+        np.zeros((n_labels, network.n_units), dtype=np.float32), np.zeros((n_labels, 1), dtype=np.float32)
+    )
+    direct = None
+    if network.direct is not None:
+        direct = find_pairs(samples, model.n_features, n_labels, settings.direct_limit, network.direct.gain)
+    fresh = network._replace(output=output, direct=direct)
+    centroids = sum_hidden_vectors(samples, fresh, n_jobs) if settings.init == "centroid" else None
+    initialise_output(fresh, centroids, LOSSES[settings.loss].first_bias, rng)
+    old, state = model.training.solver, start_layer(output, settings.solver, OUTPUT_ACCUMULATOR)
+    for old_part, part in [
+        (network.output, output),
+        (old.output.weights, state.weights),
+        (old.output.biases, state.biases),
+    ]:
+        for old_rows, rows in zip(old_part, part, strict=True):
+            rows[places] = old_rows
+    if direct is not None:
+        direct = add_new_labels(network.direct, places, direct, n_labels)
+    return replace(
+        model,
+        network=fresh._replace(direct=direct),
+        training=TrainingState(old._replace(output=state)),
+        hasher=None,
+    )
+
+
+def make_network(n_features, n_labels, settings, samples, direct, rng):
+    """Allocate a Network with random hidden layers and an output layer of zeros.
+
+    The hidden weights are Gaussian, scaled so that the hidden vectors of the Samples have a root mean square
+    norm of about HIDDEN_NORM, or HIDDEN_NORM_BESIDE_DIRECT. direct is a Direct or None, rng a numpy
+    Generator.
+    """
+    beside_direct = direct is not None and len(direct.labels)
+    norm = norm_scale(samples, HIDDEN_NORM_BESIDE_DIRECT if beside_direct else HIDDEN_NORM)
+    gain = np.sqrt(2.0) if settings.activation == "relu" else 1.0  # relu takes half of the squared norm away
+    hidden, n_in = [], n_features
+    for n_units in settings.hidden_layer_sizes:
+        weights = np.empty((n_in, n_units), dtype=np.float32)
+        for start, stop in split_work(0, n_in, 4 * n_units):
+            rng.standard_normal(out=weights[start:stop], dtype=np.float32)
+            weights[start:stop] *= np.float32(gain * norm / np.sqrt(n_units))
+        hidden.append(Layer(weights, np.zeros((1, n_units), dtype=np.float32)))
+        n_in, norm = n_units, 1.0
+    output = Layer(np.zeros((n_labels, n_in), dtype=np.float32), np.zeros((n_labels, 1), dtype=np.float32))
+    none = Network(None, None, output, direct, ACTIVATIONS[settings.activation])
+    return none.replace_layers(hidden, output)
+
+
+def start_solver(network, solver):
+    """Return the NetworkState before the first update by the solver, one of SOLVERS' keys."""
+    hidden = [start_layer(layer, solver, HIDDEN_ACCUMULATOR) for layer in network.hidden]
+    output = start_layer(network.output, solver, OUTPUT_ACCUMULATOR)
+    return NetworkState(hidden[0] if hidden else None, tuple(hidden[1:]) or None, output)
+
+
+def start_layer(layer, solver, first_sum):
+    """Return the LayerState before the first update."""
+    start = SOLVERS[solver].start
+    return LayerState(start(layer.weights.shape, first_sum), start(layer.biases.shape, first_sum))
+
+
+def norm_scale(samples, norm):
+    """Return the factor that gives x of the Samples, by their weights, a root mean square norm of norm."""
+    x, weights = samples.x, samples.weights
+    squares = np.dot(np.repeat(weights, np.diff(x.indptr)) * x.data, x.data)
+    mean_square_norm = squares / np.sum(weights, dtype=np.float64)
+    return norm / np.sqrt(mean_square_norm) if mean_square_norm > 0 else norm
+
+
+def initialise_output(network, centroids, first_bias, rng):
+    """Set the first weights and biases of the output layer, and the first direct weights.
+
+    centroids are the sums of the hidden vectors of each label's samples, float32 (n_labels, n_units), or
+    None for random weights and direct weights of 0. The direct weights are, on entry, the same sums of
+    single features. Labels without samples get random weights as well.
+    """
+    values, direct = network.output.weights, network.direct
+    parts = split_work(0, len(values), 4 * values.shape[1])
+    if centroids is not None:
+        squares = np.empty(len(values))
+        for start, stop in parts:
+            part = centroids[start:stop]
+            np.einsum("yu,yu->y", part, part, out=squares[start:stop], dtype=np.float64)
+        if direct is not None:
+            # a sum over the scaled input of the direct weights is sqrt(gain) times that over the feature
+            squares += direct.gain * np.bincount(direct.labels, direct.weights**2, minlength=len(squares))
+        scale = centroid_scale(np.sqrt(squares))
+        for start, stop in parts:
+            np.multiply(centroids[start:stop], scale[start:stop, np.newaxis], out=values[start:stop])
+        if direct is not None:
+            direct.weights[:] *= direct.gain * scale[direct.labels]
+    elif direct is not None:
+        direct.weights[:] = 0.0
+    for start, stop in parts:
+        empty = start + np.flatnonzero(~values[start:stop].any(axis=1))
+        drawn = rng.standard_normal((len(empty), values.shape[1]), dtype=np.float32)
+        drawn /= np.sqrt(np.float32(values.shape[1]))
+        values[empty] = drawn
+    network.output.biases[:] = first_bias
+
+
+def centroid_scale(norms):
+    """Compute 1.5 |c|^-0.85 m^-0.15, which turns sums of inputs c into weights; m is the median of |c|.
+
+    norms float64 (n_labels,) are the |c|. The norms of the weights are drawn together, but not made
+    equal: frequent labels keep the larger ones. The scale of a norm of 0 is 0.
+    """
+    present = norms > 0
+    scale = np.zeros(len(norms), dtype=np.float32)
+    if present.any():
+        scale[present] = CENTROID_SCALE * norms[present] ** -0.85 * np.median(norms[present]) ** -0.15
+    return scale
+
+
+def sum_hidden_vectors(samples, network, n_jobs):
+    """Sum the hidden vectors of each label's samples by weight, Y' H: float32 (n_labels, n_units)."""
+    n_labels, n_samples = network.n_labels, samples.x.n_rows
+    h = hidden_vectors(Batch(samples.x, network), 0, n_samples, n_jobs)
+    by_label = weighted_targets(samples, n_labels).T.tocsr()
+    # eight times the work, for the parts of the sums take memory beside the whole
+    parts = split_work(0, n_labels, 8 * h.shape[1] * (1 + len(samples.y.indices) / n_labels))
+    if len(parts) == 1:
+        return by_label @ h
+    sums = np.empty((n_labels, h.shape[1]), dtype=np.float32)
+    for start, stop in parts:
+        sums[start:stop] = by_label[start:stop] @ h
+    return sums
+
+
+def weighted_targets(samples, n_labels):
+    """Return a CSR array, float32 (n_samples, n_labels), of the samples' weights at their true labels."""
+    y = samples.y
+    entries = np.repeat(samples.weights, np.diff(y.indptr))
+    return sp.csr_array((entries, y.indices, y.indptr), shape=(samples.x.n_rows, n_labels))
+
+
+def count_products(samples):
+    """Count the pairs of a feature and a label of one sample, over all samples: a bound of the pairs."""
+    return int(np.dot(np.diff(samples.x.indptr), np.diff(samples.y.indptr)))
+
+
+def find_pairs(samples, n_features, n_labels, limit, gain):
+    """Pair each feature with the labels that it was seen with, unless these are more than limit.
+
+    Return a Direct whose weights are the weighted sums of the feature over the samples of the label, X' Y.
+    """
+    x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, n_features))
+    y, n_labels_of = weighted_targets(samples, n_labels), np.diff(samples.y.indptr)
+    by_feature = x.T.tocsr()
+    work = np.cumsum((by_feature != 0) @ n_labels_of.astype(np.float64))
+    counts, labels, sums = [], [], []
+    start = 0
+    while start < n_features:
+        done = work[start - 1] if start else 0.0
+        stop = max(start + 1, int(np.searchsorted(work, done + _BLOCK_WORK)))
+        block = by_feature[start:stop] @ y
+        block.sort_indices()
+        found = np.diff(block.indptr)
+        kept = found <= limit
+        counts.append(np.where(kept, found, 0))
+        in_kept = np.repeat(kept, found)
+        labels.append(block.indices[in_kept].astype(np.int32))
+        sums.append(block.data[in_kept].astype(np.float32))
+        start = stop
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    return Direct(indptr, np.concatenate(labels), np.concatenate(sums), np.float32(gain))
+
+
+def add_new_labels(direct, places, fresh, n_labels):
+    """Return the pairs of direct, whose label y is now places[y], and those of fresh with a new label.
+
+    places int32 (number of old labels,), ascending positions among the n_labels labels of fresh.
+    """
+    is_new = np.ones(n_labels, dtype=bool)
+    is_new[places] = False
+    added = is_new[fresh.labels]
+    numbers = np.arange(len(direct.indptr) - 1)
+    features = np.concatenate(
+        [np.repeat(numbers, np.diff(direct.indptr)), np.repeat(numbers, np.diff(fresh.indptr))[added]]
+    )
+    labels = np.concatenate([places[direct.labels], fresh.labels[added]])
+    order = np.lexsort((labels, features))
+    counts = np.bincount(features, minlength=len(numbers))
+    return Direct(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        labels[order],
+        np.concatenate([direct.weights, fresh.weights[added]])[order],
+        direct.gain,
+    )

@@ -1,0 +1,196 @@
+"""The steps of a fit: what is checked, set aside, trained and taken."""
+
+from copy import copy, deepcopy
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from sklearn_slide._core.active_set import make_sampler
+from sklearn_slide._early_stopping import Validation, hold_out
+from sklearn_slide._epochs import run_epochs
+from sklearn_slide._first_weights import first_model, grow
+from sklearn_slide._labels import Labels, is_multilabel
+from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
+from sklearn_slide._model import ModelSettings, join
+from sklearn_slide._samples import as_rows, choose_scale, make_samples, scale_rows
+from sklearn_slide._trainer import Trainer, TrainingSettings
+from sklearn_slide._weights import check_weight_parameters, keep_weighted, weigh_classes, weigh_labels
+
+
+class FittingMixin:
+    """The steps of a fit, for a classifier that keeps its Labels as `_labels` and its Model as `_model`."""
+
+    def estimate_memory(self, X, y):
+        """Estimate the memory that `fit` needs for X and y, without fitting.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            The input data.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
+            The target values, as in `fit`.
+
+        Returns
+        -------
+        n_bytes : int
+            The bytes for weights, the state of the solver, and first weights or hash tables, whichever are
+            more. The data come on top, and copies of those that are not CSR of float32.
+
+        Raises
+        ------
+        ValueError
+            If X or y is not allowed in `fit`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier().estimate_memory(X, y) < 10**7
+        True
+        """
+        model = clone(self)
+        data = model._check_data(X, y, None, going_on=False)
+        return model._fit_bytes(model._encode(data, choose_scale(as_rows(data[0]))))
+
+    def _check_data(self, X, y, sample_weight, going_on, classes=None, partial=False):
+        """Validate X, y and weights, note what they tell of the labels, and return the three.
+
+        Samples of weight 0 are left out. Going on from a model, they must go with what it knows.
+        """
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=np.float32,
+            order="C",
+            multi_output=True,
+            reset=not going_on,
+        )
+        if not is_multilabel(y):
+            y = column_or_1d(y, warn=True)
+        if sample_weight is not None:
+            X, y, sample_weight = keep_weighted(X, y, sample_weight)
+        if going_on:
+            self._labels = self._labels.extend(y, classes, partial)
+        else:
+            self._labels = Labels.find(y, classes, partial)
+        return X, y, sample_weight
+
+    def _settings(self):
+        """Return the ModelSettings that the parameters ask for; raise ValueError if they cannot be."""
+        settings = ModelSettings.of(self, self._labels.multilabel)
+        if self.n_estimators > 1 and len(settings.hidden_layer_sizes) != 1:
+            raise ValueError(
+                f"n_estimators={self.n_estimators} needs hidden_layer_sizes of one layer. Got "
+                f"{self.hidden_layer_sizes!r}. Give one layer, or n_estimators=1."
+            )
+        return settings
+
+    def _encode(self, data, scale, partial=False):
+        """Turn validated data into Samples, X scaled, with the weights of classes or labels."""
+        X, y, sample_weight = data
+        labels = self._labels
+        check_weight_parameters(self.class_weight, self.label_weight, labels.multilabel, partial)
+        if self.class_weight is not None:
+            X, y, sample_weight = weigh_classes(X, y, sample_weight, self.class_weight, labels.classes)
+        pattern = labels.encode(y)
+        label_weights = weigh_labels(self.label_weight, pattern, sample_weight, len(labels))
+        return make_samples(scale_rows(as_rows(X), scale), pattern, sample_weight, label_weights)
+
+    def _set_aside(self, data, X_val, y_val, seed):
+        """Return the validated data to train with, and the Validation that stops training early, or None."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val must be given together. Got only one of them.")
+        if not self.early_stopping:
+            if X_val is not None:
+                raise ValueError(
+                    "X_val and y_val are only used with early_stopping=True. Got early_stopping=False."
+                )
+            return data, None
+        if X_val is not None:
+            return data, Validation(self.scoring, *self._check_data(X_val, y_val, None, going_on=True))
+        data, held_out = hold_out(*data, self.validation_fraction, seed)
+        return data, Validation(self.scoring, *held_out)
+
+    def _draw_seeds(self, n):
+        """Draw a seed for each of n networks; the first one also says which samples are set aside."""
+        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n)
+
+    def _scale(self, X, going_on):
+        """Return what X is multiplied by: as in the model, or as the validated X of a first call asks for."""
+        return self._model.input_scale if going_on else choose_scale(as_rows(X))
+
+    def _first_model(self, samples, scale, seed):
+        """Make the Model that training begins with."""
+        settings = self._settings()
+        require_memory(
+            self._fit_bytes(samples),
+            f"n_estimators={self.n_estimators}: a network of {self.n_features_in_} features, "
+            f"hidden_layer_sizes={self.hidden_layer_sizes!r} and {len(self._labels)} labels",
+            "Give smaller hidden_layer_sizes, at least one hidden layer, or n_estimators=1.",
+        )
+        return first_model(
+            samples, settings, self.n_features_in_, len(self._labels), scale, seed, self.n_jobs
+        )
+
+    def _fit_bytes(self, samples):
+        """Bound the memory that a fit to the samples takes beside the data, in bytes."""
+        n_labels = len(self._labels)
+        n_hashed = make_sampler(n_labels, self.n_active, self.negatives).n_hashed
+        return fit_bytes(
+            samples, self._settings(), self.n_features_in_, n_labels, self.n_estimators, n_hashed
+        )
+
+    def _grown(self, samples, known):
+        """Return the Model with rows for the labels that are not among the known Labels."""
+        model, labels = self._model.to_train(self._settings()), self._labels
+        if len(labels) == len(known):
+            return model
+        sizes = [layer.shape[1] for layer in model.network.hidden]
+        require_memory(
+            growth_bytes(model, samples, len(labels)),
+            f"A network of {model.n_features} features, {sizes} hidden units and {len(labels)} labels",
+            "Add fewer labels.",
+        )
+        return grow(model, samples, labels.places_of(known), len(labels), self.n_jobs)
+
+    def _train(self, model, samples, rates, task, validation=None, earlier=()):
+        """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""
+        self._take(model)
+        trainer = Trainer(model, samples, TrainingSettings.of(self))
+
+        def attributes():
+            return self._as_if_stopped([*earlier, model])
+
+        run_epochs(self, trainer, rates, task, validation, attributes)
+        self._take(model)
+
+    def _rates(self, n_epochs, falling):
+        """Return the learning rates at the ends of epochs: falling to 0, or constant."""
+        last = 0 if falling else self.learning_rate_init
+        return np.linspace(self.learning_rate_init, last, n_epochs + 1)
+
+    def _take(self, model):
+        """Make a Model the one that predicts."""
+        self._model, self._ranker = model, None
+
+    def _start_history(self):
+        """Forget the epochs of an earlier fit."""
+        self.loss_curve_, self.active_size_curve_ = [], []
+        self.validation_scores_, self.best_validation_score_ = None, None
+
+    def _note_epoch(self, loss, active_size):
+        """Note what an epoch came to."""
+        self.loss_curve_ = [*self.loss_curve_, loss]
+        self.active_size_curve_ = [*self.active_size_curve_, active_size]
+
+    def _as_if_stopped(self, models):
+        """Return the attributes of a classifier of these models that further training leaves as it is."""
+        stopped = copy(self)
+        stopped._take(join(models) if len(models) > 1 else deepcopy(models[0]))
+        return vars(stopped)

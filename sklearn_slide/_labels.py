@@ -1,0 +1,136 @@
+"""Which labels there are, and how y spells them: targets <-> positions of labels."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklearn_slide._core.rows import Pattern
+from sklearn_slide._sparse import as_configured
+
+_KINDS = {True: "a multi-label indicator", False: "class labels"}
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels of a classifier, in the order of its outputs, and the form of y that it was fitted with."""
+
+    classes: np.ndarray  # (n_labels,): sorted class labels, or what the columns of an indicator are called
+    multilabel: bool  # y is an indicator, not one class label for each sample
+    sparse: bool  # the indicator was sparse
+    dtype: Any  # of y
+
+    @classmethod
+    def find(cls, y, classes, partial):
+        """Return the labels that validated y may hold in a first call to fit or, if partial, partial_fit."""
+        multilabel = _check_kind(y)
+        if classes is not None:
+            found = np.unique(classes)
+        elif multilabel:
+            found = np.arange(y.shape[1])
+        elif partial:
+            raise ValueError("classes must be passed on the first call to partial_fit if y is class labels.")
+        else:
+            found = np.unique(y)
+        labels = cls(found, multilabel, hasattr(y, "tocsr"), y.dtype)
+        labels._check_columns(y)
+        return labels
+
+    def extend(self, y, classes, partial):
+        """Return the labels after a later call with validated y: these, or more of them in partial_fit."""
+        multilabel = _check_kind(y)
+        if multilabel != self.multilabel:
+            raise ValueError(
+                f"y is {_KINDS[multilabel]}, but the classifier was fitted with {_KINDS[self.multilabel]}. "
+                "Give y of the same kind, or fit a new classifier."
+            )
+        found = self.classes
+        if classes is not None:
+            found = np.unique(classes)
+            if not np.isin(self.classes, found).all():
+                raise ValueError(
+                    f"classes={_shorten(found)} is not the same as on the last call to partial_fit or fit, "
+                    f"nor all of them and more: {_shorten(self.classes)}. Leave it out, or fit anew."
+                )
+        elif partial and self.multilabel and y.shape[1] > len(self.classes):
+            found = np.arange(y.shape[1])
+        labels = replace(self, classes=found)
+        labels._check_columns(y)
+        return labels
+
+    def _check_columns(self, y):
+        if self.multilabel and y.shape[1] != len(self.classes):
+            raise ValueError(
+                f"y has {y.shape[1]} columns, one for each label, but the classifier has {len(self.classes)} "
+                "labels. Give y the same number of columns as before, or more of them to partial_fit, or "
+                "fit a new classifier."
+            )
+
+    def __len__(self):
+        return len(self.classes)
+
+    def places_of(self, others):
+        """Return the positions of other Labels, all of which are among these, int32 ascending."""
+        return np.searchsorted(self.classes, others.classes).astype(np.int32)
+
+    def encode(self, y):
+        """Turn validated y into a Pattern of true labels, sorted and without duplicates."""
+        return encode_indicator(y) if self.multilabel else encode_classes(y, self.classes)
+
+    def decode(self, positions):
+        """Turn positions of labels, an array of any shape, into class labels or names of columns."""
+        return self.classes[positions]
+
+    def indicator(self, pattern):
+        """Turn a Pattern of labels into an indicator as y was."""
+        values = np.ones(len(pattern.indices), dtype=self.dtype)
+        shape = (len(pattern.indptr) - 1, len(self.classes))
+        y = as_configured(sp.csr_array((values, pattern.indices, pattern.indptr), shape=shape))
+        return y if self.sparse else y.toarray()
+
+
+def is_multilabel(y):
+    """Tell a multi-label indicator from class labels, which have one dimension or one dense column."""
+    return sp.issparse(y) or (y.ndim == 2 and y.shape[1] != 1)
+
+
+def _check_kind(y):
+    """Tell an indicator from class labels, and refuse a y that is neither."""
+    multilabel = is_multilabel(y)
+    if not multilabel:
+        check_classification_targets(y)
+    return multilabel
+
+
+def encode_indicator(y):
+    """Turn a sparse or dense 0/1 indicator into a Pattern, sorted and without duplicates."""
+    values = y.data if sp.issparse(y) else y
+    valid = np.isin(values, (0, 1))
+    if not valid.all():
+        raise ValueError(
+            "y must be a binary indicator of labels, with no values but 0 and 1 (a multi-label target), or "
+            "one class label for each sample (a 1-D array). Got a 2-D y that holds "
+            f"{values[~valid].flat[0]!r}."
+        )
+    y = sp.csr_array(y, copy=True)
+    y.eliminate_zeros()
+    y.sum_duplicates()
+    return Pattern(y.indptr.astype(np.int64), y.indices.astype(np.int32, copy=False))
+
+
+def encode_classes(y, classes):
+    """Turn 1-D class labels into a Pattern with one label a row, its position in the sorted classes."""
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y holds {unknown.tolist()[0]!r}, which is not among the classes {_shorten(classes)}. "
+            "Pass classes, the known ones and the new ones, to partial_fit, or fit a new classifier."
+        )
+    positions = np.searchsorted(classes, y)
+    return Pattern(np.arange(len(y) + 1, dtype=np.int64), positions.astype(np.int32))
+
+
+def _shorten(values):
+    return np.array2string(np.asarray(values), threshold=10, separator=", ")

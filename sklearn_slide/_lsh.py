@@ -1,0 +1,131 @@
+"""The parameters of the hash tables, as an estimator of their own."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_slide._core.active_set import SELECTIONS, Lookup
+from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, longest_hash
+from sklearn_slide._core.tables import RehashSchedule, auto_rehash_interval
+
+
+class LSH(BaseEstimator):
+    """The hash tables that name active labels: locality-sensitive hashing of the output layer's weights.
+
+    Give one as the parameter `lsh` of :class:`SlideClassifier`. A label is stored in `n_tables` tables under
+    hash codes of its weights. Labels whose weights have a small angle with the hidden vector of a sample,
+    which are those that tend to score high, are likely to share codes with it, and are found in its buckets
+    [1]_.
+
+    Parameters
+    ----------
+    family : {'simhash', 'dwta', 'wta', 'minhash'}, default='simhash'
+        The hash functions: signs of random projections, (densified) winner-take-all, or min-hash of the
+        largest coordinates.
+
+    n_tables : int, default=50
+        The number of hash tables, at most 10,000.
+
+    hash_length : int or 'auto', default='auto'
+        The number of hashes that make up the key of a table: from 1 to 24 for simhash, to 8 for the others.
+        'auto' chooses it so that a bucket holds about 128 labels on average.
+
+    bucket_size : int, default=128
+        The labels that are read from one bucket at most, from a random position on; at most 1,000,000.
+
+    selection : {'vanilla', 'top_k', 'threshold'}, default='vanilla'
+        Which of the labels in the buckets of a sample are taken: as they are met in tables in random order,
+        those in most tables, or those in at least `min_collisions` tables.
+
+    min_collisions : int, default=2
+        The number of tables for ``selection='threshold'``.
+
+    rehash_interval : int or 'auto', default='auto'
+        The number of training samples between the first two builds of the tables. 'auto' is 20,000, or a
+        quarter of the number of labels where that is more, so that rebuilding takes a sample no more time
+        where labels are more.
+
+    rehash_growth : float, default=1.5
+        The factor, at least 1, by which the interval grows from one build of the tables to the next.
+
+    See Also
+    --------
+    SlideClassifier : The classifier that uses the tables.
+
+    References
+    ----------
+    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava (2020). SLIDE: In defense of
+    smart
+       algorithms over hardware acceleration for large-scale deep learning systems. Proceedings of Machine
+       Learning and Systems 2. arXiv:1903.03129, sections 3 and 4.
+
+    Examples
+    --------
+    >>> from sklearn_slide import LSH, SlideClassifier
+    >>> model = SlideClassifier(lsh=LSH("dwta", n_tables=20))
+    >>> model.set_params(lsh__n_tables=30).lsh
+    LSH(family='dwta', n_tables=30)
+    """
+
+    _parameter_constraints = {
+        "family": [StrOptions(set(FAMILIES))],
+        "n_tables": [Interval(Integral, 1, 10_000, closed="both")],
+        "hash_length": [StrOptions({"auto"}), Interval(Integral, 1, 24, closed="both")],
+        "bucket_size": [Interval(Integral, 1, 1_000_000, closed="both")],
+        "selection": [StrOptions(set(SELECTIONS))],
+        "min_collisions": [Interval(Integral, 1, None, closed="left")],
+        "rehash_interval": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "rehash_growth": [Interval(Real, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        family="simhash",
+        *,
+        n_tables=50,
+        hash_length="auto",
+        bucket_size=128,
+        selection="vanilla",
+        min_collisions=2,
+        rehash_interval="auto",
+        rehash_growth=1.5,
+    ):
+        self.family = family
+        self.n_tables = n_tables
+        self.hash_length = hash_length
+        self.bucket_size = bucket_size
+        self.selection = selection
+        self.min_collisions = min_collisions
+        self.rehash_interval = rehash_interval
+        self.rehash_growth = rehash_growth
+
+    def validate(self):
+        """Raise ValueError if a parameter is not allowed."""
+        self._validate_params()
+        if self.hash_length != "auto" and self.hash_length > longest_hash(self.family):
+            raise ValueError(
+                f"hash_length={self.hash_length!r} with family={self.family!r} would make hash codes of "
+                f"{self.hash_length * FAMILIES[self.family].hash_bits} bits. Give a hash_length from 1 to "
+                f"{longest_hash(self.family)}, or 'auto' to choose it from the number of labels."
+            )
+
+    def draw_hasher(self, n_units, n_labels, seed):
+        """Draw hash functions of vectors of n_units numbers, for the tables of n_labels labels."""
+        length = self.hash_length
+        if length == "auto":
+            length = auto_hash_length(self.family, n_labels)
+        rng = np.random.RandomState(seed)
+        return FAMILIES[self.family].draw(n_units, self.n_tables, length, rng)
+
+    def lookup(self):
+        """Return how the buckets are read, a Lookup."""
+        return Lookup(SELECTIONS[self.selection], self.min_collisions, self.bucket_size)
+
+    def schedule(self, n_labels, n_passes):
+        """Return the RehashSchedule of tables whose first build comes after n_passes passes."""
+        interval = self.rehash_interval
+        if interval == "auto":
+            interval = auto_rehash_interval(n_labels)
+        return RehashSchedule(interval, self.rehash_growth, n_passes)

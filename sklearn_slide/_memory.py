@@ -1,0 +1,74 @@
+"""What a machine has of memory, and what a fit takes of it."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from sklearn_slide._first_weights import count_products
+
+# Where Linux tells a container the limit of its memory, in bytes: control groups of version 2 and 1.
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def physical_memory():
+    """Return the memory of the machine, or of its container, in bytes; infinity where nothing tells."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        available = np.inf
+    for path in _CGROUP_LIMITS:
+        try:
+            # the file of version 2 says "max" where there is no limit, that of version 1 a huge number
+            available = min(available, int(Path(path).read_text()))
+        except (ValueError, OSError):
+            continue
+    return available
+
+
+def require_memory(n_bytes, purpose, way_out):
+    """Raise MemoryError before anything is allocated if n_bytes are more than the machine has."""
+    available = physical_memory()
+    if n_bytes > available:
+        raise MemoryError(
+            f"{purpose} would take {n_bytes / 2**30:.1f} GiB; this machine or container has "
+            f"{available / 2**30:.1f} GiB. {way_out}"
+        )
+
+
+def network_bytes(n_features, n_labels, hidden_layer_sizes, solver, n_pairs=0):
+    """Compute the memory that a network takes, in bytes, with the state of its solver.
+
+    n_pairs is a bound of the number of direct weights.
+    """
+    sizes = [n_features, *hidden_layer_sizes, n_labels]
+    n_weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+    return 4 * n_weights * (3 if solver == "adam" else 1) + 8 * n_pairs
+
+
+def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
+    """Bound the memory that a fit to the Samples takes beside the data, in bytes.
+
+    settings are the ModelSettings, n_hashed the labels that a sample takes from hash tables.
+    """
+    sizes = settings.hidden_layer_sizes
+    n_pairs = min(count_products(samples), settings.direct_limit * n_features)
+    network = network_bytes(n_features, n_labels, sizes, settings.solver, n_pairs)
+    n_units = sizes[-1] if sizes else n_features
+    # sums of hidden vectors, with these or with random weights for labels without samples
+    first_weights = 4 * n_units * (n_labels + max(samples.x.n_rows, n_labels))
+    tables = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0
+    networks = n_estimators * network
+    most = networks + max(first_weights, 2 * tables)  # tables are built from codes of the same size
+    return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy
+
+
+def growth_bytes(model, samples, n_labels):
+    """Bound the memory that the network of a Model takes once it has n_labels labels, in bytes."""
+    network, settings = model.network, model.settings
+    sizes = [layer.shape[1] for layer in network.hidden]
+    n_pairs = min(count_products(samples), settings.direct_limit * model.n_features)
+    if network.direct is not None:
+        n_pairs += len(network.direct.labels)
+    return network_bytes(model.n_features, n_labels, sizes, settings.solver, n_pairs)

@@ -1,0 +1,323 @@
+"""What was learned: the network, what its training goes on from, and how X comes into it."""
+
+from copy import copy
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sklearn_slide._core.layers import Batch, Layer, LayerState, Network, NetworkState
+from sklearn_slide._core.matrices import Quantized, float_rows, quantize
+from sklearn_slide._core.optimizers import Adagrad, Adam
+from sklearn_slide._core.sgd import Index
+from sklearn_slide._core.tables import RehashSchedule
+from sklearn_slide._lsh import LSH
+from sklearn_slide._samples import as_rows, place_features, scale_rows
+
+DTYPES = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The parameters that a model is made with, and that stay with it."""
+
+    hidden_layer_sizes: tuple  # of int
+    activation: str
+    loss: str  # one of LOSSES
+    solver: str  # one of SOLVERS
+    direct_limit: int
+    init: str
+    lsh: LSH
+
+    @classmethod
+    def of(cls, estimator, multilabel):
+        """Take the settings from the parameters of an estimator, as its y asks for."""
+        sizes = estimator.hidden_layer_sizes
+        sizes = tuple([sizes] if np.isscalar(sizes) else sizes)
+        if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+            raise ValueError(
+                "hidden_layer_sizes must hold whole numbers of neurons, each at least 1, or be () for a "
+                f"linear model. Got {estimator.hidden_layer_sizes!r}."
+            )
+        lsh = LSH() if estimator.lsh is None else LSH(**estimator.lsh.get_params())
+        lsh.validate()
+        loss = estimator.loss
+        if loss == "auto":
+            loss = "sigmoid" if multilabel else "softmax"
+        return cls(
+            hidden_layer_sizes=tuple(map(int, sizes)),
+            activation=estimator.activation,
+            loss=loss,
+            solver=estimator.solver,
+            direct_limit=estimator.direct_limit if sizes else 0,
+            init=estimator.init,
+            lsh=lsh,
+        )
+
+    def differences(self, other):
+        """Return the names of the settings in which another one differs."""
+        own, its = vars(self) | {"lsh": self.lsh.get_params()}, vars(other) | {"lsh": other.lsh.get_params()}
+        return [name for name in own if own[name] != its[name]]
+
+
+@dataclass
+class TrainingState:
+    """What training goes on from: the solver's memory, and the hash tables once they were asked for."""
+
+    solver: NetworkState
+    index: Index | None = None
+    schedule: RehashSchedule | None = None  # when the tables of the index are rebuilt
+
+
+@dataclass(eq=False)
+class Model:
+    """A network and all that goes with it. It predicts; with a TrainingState it can be trained further.
+
+    After it is made, nothing about it is read from an estimator's parameters. Training changes its arrays in
+    place, and never their shapes: a model with more labels is another one.
+    """
+
+    network: Network
+    training: TrainingState | None
+    settings: ModelSettings
+    input_scale: float  # X is multiplied by it
+    n_features: int  # of X
+    places: np.ndarray | None  # int32 (n_features,): rows of features in the network, -1 for none; None: all
+    seen: np.ndarray  # bool (n_features,): whether a training sample had the feature
+    seed: int
+    hasher: Any = None  # of hidden vectors and labels, one of FAMILIES
+    n_passes: int = 0  # over training samples
+    n_epochs: int = 0
+    stored_dtype: str = "float32"  # of the weights in a pickle
+
+    def __post_init__(self):
+        if self.hasher is None:
+            network = self.network
+            self.hasher = self.settings.lsh.draw_hasher(network.n_units, network.n_labels, self.seed)
+
+    def batch(self, X):
+        """Turn validated samples X into the Batch of Rows and network that predictions take."""
+        x = scale_rows(as_rows(X), self.input_scale)
+        return Batch(place_features(x, self.places), self.network)
+
+    def to_train(self, settings):
+        """Return a Model that training may change, for ModelSettings that must be those it was made with.
+
+        Its counters are its own. Its arrays are shared, but for those that cannot be written to, as if they
+        are mapped from a file.
+        """
+        self.require_trainable()
+        self.require_settings(settings)
+        training = self.training
+        network, solver, index = _writable((self.network, training.solver, training.index))
+        training = TrainingState(solver, index, copy(training.schedule))
+        return replace(self, network=network, training=training)
+
+    def require_trainable(self):
+        """Raise ValueError if there is nothing that training could go on from."""
+        if self.training is None:
+            raise ValueError(
+                "compact() has dropped what training goes on from. Call it on a copy (copy.deepcopy) and "
+                "train the original, or fit anew with warm_start=False."
+            )
+
+    def require_settings(self, settings):
+        """Raise ValueError if the model was made with other ModelSettings."""
+        names = self.settings.differences(settings)
+        if names:
+            name = names[0]
+            raise ValueError(
+                f"{name} cannot change after a first fit: the model was made with {name}="
+                f"{getattr(self.settings, name)!r}, and the estimator now has {getattr(settings, name)!r}. "
+                "Set it back by set_params, or fit anew with warm_start=False."
+            )
+
+    def coefs(self):
+        """Return the weight matrices of the layers, in units of X as it is."""
+        layers = (*self.network.hidden, self.network.output)
+        coefs = [float_rows(layer.weights, 0, layer.shape[0]) for layer in layers]
+        coefs[-1] = coefs[-1].T
+        if len(coefs) > 1:
+            coefs[0] = self._spread(coefs[0])
+        return [self._unscaled(coefs[0]), *coefs[1:]]
+
+    def intercepts(self):
+        """Return the bias vectors of the layers."""
+        return [layer.biases[0] for layer in self.network.hidden] + [self.network.output.biases[:, 0]]
+
+    def direct_coef(self):
+        """Return the direct weights, a CSR array (n_features, n_labels), in units of X as it is."""
+        direct, shape = self.network.direct, (self.n_features, self.network.n_labels)
+        if direct is None:
+            return sp.csr_array(shape, dtype=np.float32)
+        counts, weights = np.diff(direct.indptr), direct.weights
+        if isinstance(weights, Quantized):
+            weights = np.repeat(weights.scales, counts) * weights.values
+        indptr = np.concatenate([[0], np.cumsum(self._spread(counts))])
+        return sp.csr_array((self._unscaled(weights), direct.labels, indptr), shape=shape)
+
+    def _unscaled(self, weights):
+        """Turn weights of the scaled input into those of X as it is."""
+        return weights if self.input_scale == 1 else weights * np.float32(self.input_scale)
+
+    def _spread(self, rows):
+        """Return rows, one for each place, as rows of all features; those without a place are 0."""
+        if self.places is None:
+            return rows
+        full = np.zeros((self.n_features, *rows.shape[1:]), dtype=rows.dtype)
+        full[self.places >= 0] = rows
+        return full
+
+    def compact(self, dtype, n_jobs):
+        """Return the model without what training needs, its weights rounded to dtype, one of DTYPES.
+
+        Features that no training sample had are dropped, but not from a linear model. Biases stay float32,
+        and direct weights of 0 are left out.
+        """
+        network, places = self.network, None
+        kept = np.flatnonzero(self.seen).astype(np.int32)
+        if network.input is not None and len(kept) < self.n_features:
+            places = np.full(self.n_features, -1, dtype=np.int32)
+            places[kept] = np.arange(len(kept), dtype=np.int32)
+            network = _take_features(network, kept)
+        hidden, output = [
+            [layer._replace(weights=_round(layer.weights, dtype, n_jobs)) for layer in layers]
+            for layers in (network.hidden, [network.output])
+        ]
+        network = network.replace_layers(hidden, output[0])
+        if network.direct is not None:
+            network = network._replace(direct=_drop_zeros(_round_direct(network.direct, dtype)))
+        return replace(self, network=network, training=None, places=places, stored_dtype=dtype)
+
+    def __getstate__(self):
+        if self.stored_dtype != "float16":
+            return vars(self)
+        return vars(self) | {"network": _as_type(self.network, np.float16)}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if self.stored_dtype == "float16":
+            self.network = _as_type(self.network, np.float32)
+
+
+def _writable(state):
+    """Return a tree of tuples with its read-only arrays copied."""
+    if isinstance(state, np.ndarray):
+        return np.require(state, requirements="W")
+    if isinstance(state, tuple):
+        parts = map(_writable, state)
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
+
+
+def join(models):
+    """Make one Model with one hidden layer whose scores are the means of those of the models.
+
+    They have one hidden layer each, the same labels and the same direct pairs. Their hidden units stand side
+    by side; what the solver remembers of a row as a whole is averaged.
+    """
+    if len(models) == 1:
+        return models[0]
+    networks, n = [model.network for model in models], np.float32(len(models))
+    states = [model.training.solver for model in models]
+    hidden = Layer(*(np.hstack(parts) for parts in zip(*(net.input for net in networks), strict=True)))
+    weights = np.hstack([net.output.weights for net in networks]) / n
+    output = Layer(weights, sum(net.output.biases for net in networks) / n)
+    direct = networks[0].direct
+    if direct is not None:
+        direct = direct._replace(weights=sum(net.direct.weights for net in networks) / n)
+    state = NetworkState(
+        LayerState(
+            _join_states([state.input.weights for state in states], np.hstack),
+            _join_states([state.input.biases for state in states], np.hstack),
+        ),
+        None,
+        LayerState(
+            _join_states([state.output.weights for state in states], np.hstack),
+            _join_states([state.output.biases for state in states], sum),
+        ),
+    )
+    return Model(
+        network=Network(hidden, None, output, direct, networks[0].activation),
+        training=TrainingState(state),
+        settings=models[0].settings,
+        input_scale=models[0].input_scale,
+        n_features=models[0].n_features,
+        places=None,
+        seen=models[0].seen,
+        seed=models[0].seed,
+        n_passes=sum(model.n_passes for model in models),
+        n_epochs=sum(model.n_epochs for model in models),
+    )
+
+
+def _join_states(states, combine):
+    """Average what solvers remember of a row, and combine what they remember of each weight."""
+    if isinstance(states[0], Adagrad):
+        return Adagrad(np.mean([state.sums for state in states], axis=0, dtype=np.float32))
+    return Adam(
+        np.mean([state.counts for state in states], axis=0, dtype=np.float32),
+        combine([state.first_moment for state in states]),
+        combine([state.second_moment for state in states]),
+    )
+
+
+def _take_features(network, kept):
+    """Return the Network of the features kept alone, int32 ascending; these have all direct pairs."""
+    first = network.input._replace(weights=network.input.weights[kept])
+    direct = network.direct
+    if direct is not None:
+        direct = direct._replace(indptr=np.append(direct.indptr[kept], direct.indptr[-1:]))
+    return network._replace(input=first, direct=direct)
+
+
+def _round(values, dtype, n_jobs):
+    """Round a float32 matrix to dtype: 'int8' makes it Quantized, the others leave float32."""
+    return quantize(values, n_jobs) if dtype == "int8" else _round_values(values, dtype)
+
+
+def _round_values(values, dtype):
+    """Return float32 values that dtype, 'float32' or 'float16', can hold."""
+    if dtype == "float16" and np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
+        raise ValueError(
+            f"dtype='float16' cannot hold the weight {np.abs(values).max():.3g}. Use 'float32' or 'int8'."
+        )
+    return values.astype(dtype).astype(np.float32)
+
+
+def _round_direct(direct, dtype):
+    """Return the Direct with its weights rounded; 'int8' has a scale for each feature."""
+    if dtype != "int8":
+        return direct._replace(weights=_round_values(direct.weights, dtype))
+    counts = np.diff(direct.indptr)
+    largest = np.zeros(len(counts), dtype=np.float32)
+    filled = np.flatnonzero(counts)
+    if len(filled):
+        largest[filled] = np.maximum.reduceat(np.abs(direct.weights), direct.indptr[filled])
+    scales = np.where(largest > 0, largest, 1) / np.float32(127)
+    rounded = np.rint(direct.weights / np.repeat(scales, counts)).astype(np.int8)
+    return direct._replace(weights=Quantized(rounded, scales))
+
+
+def _drop_zeros(direct):
+    """Return the Direct without the pairs whose weight is 0."""
+    weights = direct.weights
+    kept = (weights.values if isinstance(weights, Quantized) else weights) != 0
+    if isinstance(weights, Quantized):
+        weights = weights._replace(values=weights.values[kept])
+    else:
+        weights = weights[kept]
+    indptr = np.concatenate([[0], np.cumsum(kept)])[direct.indptr]
+    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=weights)
+
+
+def _as_type(network, dtype):
+    """Return the Network with its weights in dtype, biases left as they are."""
+    hidden = [layer._replace(weights=layer.weights.astype(dtype)) for layer in network.hidden]
+    output = network.output._replace(weights=network.output.weights.astype(dtype))
+    direct = network.direct
+    if direct is not None:
+        direct = direct._replace(weights=direct.weights.astype(dtype))
+    return network.replace_layers(hidden, output)._replace(direct=direct)
