@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_slide._core.active_set import SELECTIONS, Lookup
+from sklearn_slide._core.active_set import SELECTIONS
 from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, longest_hash
 from sklearn_slide._core.tables import RehashSchedule, auto_rehash_interval
 
@@ -119,9 +119,9 @@ class LSH(BaseEstimator):
         rng = np.random.RandomState(seed)
         return FAMILIES[self.family].draw(n_units, self.n_tables, length, rng)
 
-    def lookup(self):
-        """Return how the buckets are read, a Lookup."""
-        return Lookup(SELECTIONS[self.selection], self.min_collisions, self.bucket_size)
+    def chosen_selection(self):
+        """Return how labels are taken from the buckets, one of SELECTIONS."""
+        return SELECTIONS[self.selection](self.bucket_size, self.min_collisions)
 
     def schedule(self, n_labels, n_passes):
         """Return the RehashSchedule of tables whose first build comes after n_passes passes."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._core.layers import Batch, Layer, LayerState, Network, NetworkState
+from sklearn_slide._core.layers import Layer, LayerState, Network, NetworkState
 from sklearn_slide._core.matrices import Quantized, float_rows, quantize
 from sklearn_slide._core.optimizers import Adagrad, Adam
 from sklearn_slide._core.sgd import Index
@@ -97,10 +97,9 @@ class Model:
             network = self.network
             self.hasher = self.settings.lsh.draw_hasher(network.n_units, network.n_labels, self.seed)
 
-    def batch(self, X):
-        """Turn validated samples X into the Batch of Rows and network that predictions take."""
-        x = scale_rows(as_rows(X), self.input_scale)
-        return Batch(place_features(x, self.places), self.network)
+    def rows(self, X):
+        """Turn validated samples X into the Rows that the network takes."""
+        return place_features(scale_rows(as_rows(X), self.input_scale), self.places)
 
     def to_train(self, settings):
         """Return a Model that training may change, for ModelSettings that must be those it was made with.

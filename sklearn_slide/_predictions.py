@@ -130,12 +130,12 @@ class PredictionMixin:
         >>> labels.shape, scores.shape
         ((4, 3), (4, 3))
         """
-        batch = self._check_rows(X) if check_input else self._fitted.batch(X)
+        x = self._check_rows(X) if check_input else self._fitted.rows(X)
         if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
             raise ValueError(
                 f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
             )
-        positions, scores = self._rank(batch, int(k))
+        positions, scores = self._rank(x, int(k))
         return self._labels.decode(positions), scores
 
     def predict(self, X):
@@ -156,14 +156,14 @@ class PredictionMixin:
         --------
         predict_top_k : The best labels, however likely they are.
         """
-        batch = self._check_rows(X)
+        x = self._check_rows(X)
         if not self._labels.multilabel:
-            return self._labels.decode(self._rank(batch, 1)[0][:, 0])
+            return self._labels.decode(self._rank(x, 1)[0][:, 0])
         if self.out_activation_ == "logistic":
             # p > 1/2 where the score is positive
-            pattern = Pattern(*self._get_ranker().positive(batch, self._report(batch)))
+            pattern = Pattern(*self._get_ranker().positive(x, self._report(x)))
         else:
-            likely = sp.csr_array(self._probabilities(batch) > 0.5)
+            likely = sp.csr_array(self._probabilities(x) > 0.5)
             pattern = Pattern(likely.indptr, likely.indices)
         return self._labels.indicator(pattern)
 
@@ -276,11 +276,11 @@ class PredictionMixin:
         return self
 
     def _check_rows(self, X):
-        """Validate X, and return its Batch."""
+        """Validate X, and return its Rows."""
         check_is_fitted(self)
         if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
-        return self._model.batch(X)
+        return self._model.rows(X)
 
     def _get_ranker(self):
         """Return the Ranker of the model as it is."""
@@ -290,31 +290,31 @@ class PredictionMixin:
         ranker.n_jobs = self.n_jobs
         return ranker
 
-    def _report(self, batch):
-        """Return a function that is told how many samples of a Batch are done."""
-        return RowProgress(self.verbose, batch.x.n_rows).add
+    def _report(self, x):
+        """Return a function that is told how many samples of Rows are done."""
+        return RowProgress(self.verbose, x.n_rows).add
 
-    def _rank(self, batch, k):
+    def _rank(self, x, k):
         """Return the positions of the k best labels, and their scores."""
-        ranker, report = self._get_ranker(), self._report(batch)
+        ranker, report = self._get_ranker(), self._report(x)
         if self.retrieval == "lsh":
-            return ranker.best_retrieved(batch, k, report)
-        return ranker.best(batch, k, report)
+            return ranker.best_retrieved(x, k, report)
+        return ranker.best(x, k, report)
 
-    def _probabilities(self, batch):
+    def _probabilities(self, x):
         """Compute the probability of every label, float64 (n_samples, n_outputs_)."""
-        scores = self._dense_scores(batch, copies=4)
+        scores = self._dense_scores(x, copies=4)
         probabilities = OUTPUT_ACTIVATIONS[self.out_activation_](scores)
         if self.out_activation_ == "logistic" and not self._labels.multilabel:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
         return probabilities
 
-    def _dense_scores(self, batch, copies=1):
+    def _dense_scores(self, x, copies=1):
         """Compute the score of every label, if that many copies of the array fit in memory."""
-        n_samples = batch.x.n_rows
+        n_samples = x.n_rows
         require_memory(
             4 * copies * n_samples * self.n_outputs_,
             f"A dense result of {n_samples} samples x {self.n_outputs_} labels",
             "Use predict_top_k, or fewer samples at a time.",
         )
-        return self._get_ranker().scores(batch, self._report(batch))
+        return self._get_ranker().scores(x, self._report(x))

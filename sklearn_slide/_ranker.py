@@ -2,6 +2,7 @@
 
 from sklearn_slide._core import exact, retrieval, screening
 from sklearn_slide._core.compilation import as_writable
+from sklearn_slide._core.layers import Batch
 
 
 class Ranker:
@@ -21,31 +22,36 @@ class Ranker:
 
     def __init__(self, model, n_jobs=None):
         self.model, self.n_jobs = model, n_jobs
+        self._network = as_writable(model.network)
         self._kept = {}
 
-    def best(self, batch, k, report):
+    def best(self, x, k, report):
         """Rank every label; return positions int32 and scores float32, (n_samples, k).
 
-        batch is the model's Batch of the samples; report(number of samples) is called from time to time, here
-        and below.
+        x are the samples as the model's rows() makes them; report(number of samples) is called from time to
+        time, here and below.
         """
-        batch = as_writable(batch)
+        batch = self._batch(x)
         if batch.x.n_rows == 1:
-            return screening.screened_top_k(batch, k, self._screen())
+            return screening.screened_top_k(batch, k, *self._screen())
         return exact.exact_top_k(batch, k, self.n_jobs, report)
 
-    def best_retrieved(self, batch, k, report):
+    def best_retrieved(self, x, k, report):
         """Rank those labels that direct weights or the hash tables name; return as best does."""
         made, unused = self._keep("retrieval", self._make_retrieval)
-        return retrieval.retrieved_top_k(as_writable(batch), k, made, unused, self.n_jobs, report)
+        return retrieval.retrieved_top_k(self._batch(x), k, made, unused, self.n_jobs, report)
 
-    def positive(self, batch, report):
+    def positive(self, x, report):
         """Find the labels with a positive score; return indptr, int64, and indices, int32, of CSR."""
-        return exact.positive_labels(as_writable(batch), self.n_jobs, report)
+        return exact.positive_labels(self._batch(x), self.n_jobs, report)
 
-    def scores(self, batch, report):
+    def scores(self, x, report):
         """Compute the score of every label, float32 (n_samples, n_labels)."""
-        return exact.dense_scores(as_writable(batch), self.n_jobs, report)
+        return exact.dense_scores(self._batch(x), self.n_jobs, report)
+
+    def _batch(self, x):
+        """Put the samples and the network together, all of their arrays of one type to the kernels."""
+        return Batch(as_writable(x), self._network)
 
     def _keep(self, name, make):
         """Return what make() gave for the weights as they are."""
@@ -57,9 +63,9 @@ class Ranker:
         return made
 
     def _screen(self):
-        output = as_writable(self.model.network.output)
-        return self._keep("screen", lambda: screening.make_screen(output, self.n_jobs))
+        """Return the screen, and a list of scratches that go with it."""
+        return self._keep("screen", lambda: (screening.make_screen(self._network.output, self.n_jobs), []))
 
     def _make_retrieval(self):
-        network, hasher = as_writable(self.model.network), self.model.hasher
-        return retrieval.make_retrieval(network, hasher, self._screen(), self.n_jobs), []
+        made = retrieval.make_retrieval(self._network, self.model.hasher, self._screen()[0], self.n_jobs)
+        return made, []

@@ -76,7 +76,7 @@ class Trainer:
         sampler = make_sampler(network.n_labels, settings.n_active, settings.negatives)
         if sampler.n_hashed and training.index is None:
             tables = allocate_tables(model.hasher, network.n_labels)
-            training.index = Index(model.hasher, tables, model.settings.lsh.lookup())
+            training.index = Index(model.hasher, tables, model.settings.lsh.chosen_selection())
             training.schedule = model.settings.lsh.schedule(network.n_labels, model.n_passes)
         self.engine = Engine(
             batch=Batch(samples.x, network),

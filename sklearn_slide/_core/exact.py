@@ -27,7 +27,7 @@ def score_rows(batch, h, first_row, labels, logits):
     network = batch.network
     for i in range(logits.shape[0]):
         score_labels(h[i], labels, labels.shape[0], network.output, logits[i])
-        add_direct(batch.x, first_row + i, network.direct, 0, logits[i])
+        add_direct(batch.x, first_row + i, network.direct, np.int64(0), logits[i])
 
 
 @njit

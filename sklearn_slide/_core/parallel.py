@@ -84,6 +84,14 @@ class _Calls:
             self._changed.wait_for(lambda: not self._n_running)
 
 
+def take(unused, make):
+    """Return one of a list of unused scratches, or what make() allocates; the list may serve several threads."""
+    try:
+        return unused.pop()
+    except IndexError:
+        return make()
+
+
 def rows_of_round(work):
     """Return how many rows a thread takes in a round, if each takes so many multiplications."""
     return int(np.clip(_ROUND_WORK / max(work, 1), 1, 8192))

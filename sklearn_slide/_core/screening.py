@@ -15,7 +15,7 @@ from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct, add_direct_of
 from sklearn_slide._core.layers import forward
 from sklearn_slide._core.matrices import Quantized, float_rows, matrix_shape, round_rows, row_dot
-from sklearn_slide._core.parallel import blocks, run_over_range
+from sklearn_slide._core.parallel import blocks, run_over_range, take
 
 # A wide margin for the rounding of sums of float32: a share of the sum, or of the lengths of two vectors.
 _ROUNDING = np.float32(2.0**-16)
@@ -185,7 +185,7 @@ def rank_screened(batch, i, rest, candidates, n, screen, guess, best):
     least = np.float32(np.inf)
     for s in range(labels.shape[0]):
         a = labels[s]
-        least = min(least, bounds[a], score_label(batch, i, h, candidates[a]))
+        least = min(least, bounds[a], score_label(batch, i, h, np.int64(candidates[a])))
     least -= _ROUNDING * (np.float32(1.0) + abs(least))
     labels[:] = 0
     scores[:] = -np.inf
@@ -193,8 +193,9 @@ def rank_screened(batch, i, rest, candidates, n, screen, guess, best):
         stop = min(start + CHUNK, n)
         if holds_more(bounds, start, stop, least):
             for a in range(start, stop):
+                y = np.int64(candidates[a])
                 if bounds[a] >= least:
-                    insert_best(candidates[a], score_label(batch, i, h, candidates[a]), labels, scores)
+                    insert_best(y, score_label(batch, i, h, y), labels, scores)
 
 
 @inner
@@ -213,13 +214,18 @@ def rank_rows(batch, screen, guess, labels, scores):
     for i in range(labels.shape[0]):
         forward(batch, i, guess.hidden)
         rest = start_guess(screen.labels, n_labels, screen, guess)
-        add_direct(batch.x, i, batch.network.direct, 0, guess.logits)
+        add_direct(batch.x, i, batch.network.direct, np.int64(0), guess.logits)
         rank_screened(batch, i, rest, screen.labels, n_labels, screen, guess, (labels[i], scores[i]))
 
 
-def screened_top_k(batch, k, screen):
-    """Rank every label, sample by sample; return labels int32 and scores float32, (n_samples, k)."""
+def screened_top_k(batch, k, screen, unused):
+    """Rank every label, sample by sample; return labels int32 and scores float32, (n_samples, k).
+
+    unused is a list of Guess that threads take from and put back to.
+    """
     n_samples = batch.x.n_rows
     labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
-    rank_rows(batch, screen, make_guess(batch.network, screen), labels, scores)
+    guess = take(unused, lambda: make_guess(batch.network, screen))
+    rank_rows(batch, screen, guess, labels, scores)
+    unused.append(guess)
     return labels, scores
