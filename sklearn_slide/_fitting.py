@@ -59,7 +59,8 @@ class FittingMixin:
     def _check_data(self, X, y, sample_weight, going_on, classes=None, partial=False):
         """Validate X, y and weights, note what they tell of the labels, and return the three.
 
-        Samples of weight 0 are left out. Going on from a model, they must go with what it knows.
+        Samples of weight 0 are left out, but their classes are not. Going on from a model, they must go with
+        what it knows.
         """
         X, y = validate_data(
             self,
@@ -73,12 +74,12 @@ class FittingMixin:
         )
         if not is_multilabel(y):
             y = column_or_1d(y, warn=True)
-        if sample_weight is not None:
-            X, y, sample_weight = keep_weighted(X, y, sample_weight)
         if going_on:
             self._labels = self._labels.extend(y, classes, partial)
         else:
             self._labels = Labels.find(y, classes, partial)
+        if sample_weight is not None:
+            X, y, sample_weight = keep_weighted(X, y, sample_weight)
         return X, y, sample_weight
 
     def _settings(self):
@@ -147,9 +148,10 @@ class FittingMixin:
         )
 
     def _grown(self, samples, known):
-        """Return the Model with rows for the labels that are not among the known Labels."""
+        """Return the Model with rows for those Labels that were not known, and all rows in their places."""
         model, labels = self._model.to_train(self._settings()), self._labels
-        if len(labels) == len(known):
+        places = labels.places_of(known)
+        if places is None:
             return model
         sizes = [layer.shape[1] for layer in model.network.hidden]
         require_memory(
@@ -157,7 +159,7 @@ class FittingMixin:
             f"A network of {model.n_features} features, {sizes} hidden units and {len(labels)} labels",
             "Add fewer labels.",
         )
-        return grow(model, samples, labels.places_of(known), len(labels), self.n_jobs)
+        return grow(model, samples, places, len(labels), self.n_jobs)
 
     def _train(self, model, samples, rates, task, validation=None, earlier=()):
         """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""

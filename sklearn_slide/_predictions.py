@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_slide._core.losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_slide._core.losses import LOG_ACTIVATIONS, LOSSES, OUTPUT_ACTIVATIONS
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._memory import require_memory
 from sklearn_slide._model import DTYPES
@@ -48,8 +48,9 @@ class PredictionMixin:
 
     @property
     def out_activation_(self):
-        """Name of the output activation function: 'softmax' for the softmax loss, else 'logistic'."""
-        return LOSSES[self._fitted.settings.loss].out_activation
+        """Name of the output activation: 'softmax' for class labels or the softmax loss, else 'logistic'."""
+        loss = LOSSES[self._fitted.settings.loss]
+        return loss.out_activation if self._labels.multilabel else "softmax"
 
     @property
     def n_iter_(self):
@@ -231,7 +232,8 @@ class PredictionMixin:
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
         """
-        return np.log(self.predict_proba(X))
+        scores = self._dense_scores(self._check_rows(X), copies=4)
+        return LOG_ACTIVATIONS[self.out_activation_](scores.astype(np.float64))
 
     def compact(self, dtype="float32"):
         """Drop what only training needs, and round the weights if asked for, to serve predictions.
@@ -302,12 +304,12 @@ class PredictionMixin:
         return ranker.best(x, k, report)
 
     def _probabilities(self, x):
-        """Compute the probability of every label, float64 (n_samples, n_outputs_)."""
-        scores = self._dense_scores(x, copies=4)
-        probabilities = OUTPUT_ACTIVATIONS[self.out_activation_](scores)
-        if self.out_activation_ == "logistic" and not self._labels.multilabel:
-            probabilities /= probabilities.sum(axis=1, keepdims=True)
-        return probabilities
+        """Compute the probability of every label, float64 (n_samples, n_outputs_).
+
+        For class labels that is the softmax for each loss: where labels are true independently of each other
+        with odds exp(z), the probability that just this one is true, given that one is.
+        """
+        return OUTPUT_ACTIVATIONS[self.out_activation_](self._dense_scores(x, copies=4))
 
     def _dense_scores(self, x, copies=1):
         """Compute the score of every label, if that many copies of the array fit in memory."""

@@ -37,7 +37,9 @@ class Ranker:
         return exact.exact_top_k(batch, k, self.n_jobs, report)
 
     def best_retrieved(self, x, k, report):
-        """Rank those labels that direct weights or the hash tables name; return as best does."""
+        """Rank, as best does, those labels that direct weights or hash tables name, or all if there are few."""
+        if self.model.network.n_labels <= retrieval.MIN_LABELS:
+            return self.best(x, k, report)
         made, unused = self._keep("retrieval", self._make_retrieval)
         return retrieval.retrieved_top_k(self._batch(x), k, made, unused, self.n_jobs, report)
 

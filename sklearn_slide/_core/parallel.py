@@ -85,7 +85,7 @@ class _Calls:
 
 
 def take(unused, make):
-    """Return one of a list of unused scratches, or what make() allocates; the list may serve several threads."""
+    """Return one of a list of unused scratches, or what make() allocates; several threads may share it."""
     try:
         return unused.pop()
     except IndexError:
