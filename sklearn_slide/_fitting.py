@@ -11,6 +11,7 @@ from sklearn_slide._core.active_set import make_sampler
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._epochs import run_epochs
 from sklearn_slide._first_weights import first_model, grow
+from sklearn_slide._input_forms import check_samples, check_targets
 from sklearn_slide._labels import Labels, is_multilabel
 from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
 from sklearn_slide._model import ModelSettings, join
@@ -62,6 +63,8 @@ class FittingMixin:
         Samples of weight 0 are left out, but their classes are not. Going on from a model, they must go with
         what it knows.
         """
+        check_samples(X)
+        check_targets(y)
         X, y = validate_data(
             self,
             X,

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_slide._core.losses import LOG_ACTIVATIONS, LOSSES, OUTPUT_ACTIVATIONS
 from sklearn_slide._core.rows import Pattern
+from sklearn_slide._input_forms import check_samples
 from sklearn_slide._memory import require_memory
 from sklearn_slide._model import DTYPES
 from sklearn_slide._progress import RowProgress
@@ -280,6 +281,7 @@ class PredictionMixin:
     def _check_rows(self, X):
         """Validate X, and return its Rows."""
         check_is_fitted(self)
+        check_samples(X)
         if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
         return self._model.rows(X)
@@ -299,6 +301,10 @@ class PredictionMixin:
     def _rank(self, x, k):
         """Return the positions of the k best labels, and their scores."""
         ranker, report = self._get_ranker(), self._report(x)
+        if self.retrieval not in ("exact", "lsh"):
+            raise ValueError(
+                f"retrieval must be 'exact' or 'lsh'. Got {self.retrieval!r}. Set it by set_params."
+            )
         if self.retrieval == "lsh":
             return ranker.best_retrieved(x, k, report)
         return ranker.best(x, k, report)

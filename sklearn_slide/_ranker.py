@@ -37,7 +37,7 @@ class Ranker:
         return exact.exact_top_k(batch, k, self.n_jobs, report)
 
     def best_retrieved(self, x, k, report):
-        """Rank, as best does, those labels that direct weights or hash tables name, or all if there are few."""
+        """Rank, as best does, those labels that direct weights or hash tables name, or all of a few."""
         if self.model.network.n_labels <= retrieval.MIN_LABELS:
             return self.best(x, k, report)
         made, unused = self._keep("retrieval", self._make_retrieval)

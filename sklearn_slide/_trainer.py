@@ -3,13 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, effective_n_jobs
 
 from sklearn_slide._core.active_set import make_sampler
 from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.losses import LOSSES
-from sklearn_slide._core.parallel import rows_of_round, run_parts, split_range
+from sklearn_slide._core.parallel import count_threads, rows_of_round, run_parts, split_range, thread_pool
 from sklearn_slide._core.sgd import Engine, Epoch, Index, make_scratch, pass_work, train_chunk
 from sklearn_slide._core.tables import allocate_tables, rebuild_tables
 from sklearn_slide._samples import rows_by_feature
@@ -71,7 +70,7 @@ class Trainer:
         model.require_trainable()
         samples = as_writable(samples)
         self.model, self.samples, self.shuffle = model, samples, settings.shuffle
-        self.n_jobs = effective_n_jobs(settings.n_jobs)
+        self.n_jobs = count_threads(settings.n_jobs)
         network, training = model.network, model.training
         sampler = make_sampler(network.n_labels, settings.n_active, settings.negatives)
         if sampler.n_hashed and training.index is None:
@@ -131,7 +130,7 @@ class Trainer:
 
         work = pass_work(self.samples, self.model.network, len(self._scratches[0].logits))
         size = rows_of_round(work) * self.n_jobs
-        with Parallel(n_jobs=self.n_jobs, prefer="threads", require="sharedmem") as parallel:
+        with thread_pool(self.n_jobs) as parallel:
             start = 0
             while start < self.n_passes:
                 stop = min(start + size, self.n_passes, self._next_build(start))

@@ -5,11 +5,15 @@ arrays. Kernels that run in parallel themselves (``parallel=True``) are not used
 layers abort or hang when Python threads, forks or process pools meet them.
 """
 
+import contextlib
+import functools
 import inspect
+import warnings
 
 import numba
 import numpy as np
 from numba.core import types
+from numba.core.caching import FunctionCache
 from numba.extending import overload
 
 # Sums may be reordered and products fused, as vector units need; NaN and infinity stay what they are.
@@ -33,10 +37,44 @@ def inner(function):
 
 
 def _compile(function, options):
+    kernel = numba.njit(**options)(function)
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for the cache: a read-only home and a read-only installation
-        return numba.njit(**options)(function)
+        kernel._cache = _KernelCache(function)
+    except RuntimeError:  # no folder can be written: a read-only home and a read-only installation
+        _warn_once(
+            "No folder can be written to keep compiled kernels in, so that every process compiles them anew. "
+            "Set the environment variable NUMBA_CACHE_DIR to a folder that can be written to."
+        )
+    return kernel
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache of a kernel on disk. What cannot be read or written there is compiled anew."""
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # a damaged file may fail to load in any way
+            self._give_up_on_file("read", error)
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            self._give_up_on_file("written", error)
+
+    def _give_up_on_file(self, verb, error):
+        _warn_once(
+            f"A compiled kernel could not be {verb} in {self.cache_path} ({type(error).__name__}: {error}); it "
+            "is compiled anew. Remove the folder if this comes again."
+        )
+        with contextlib.suppress(Exception):
+            self.flush()
+
+
+@functools.cache
+def _warn_once(message):
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def by_type(stub):
