@@ -53,6 +53,8 @@ def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jo
         n_features=n_features,
         places=None,
         seen=np.zeros(n_features, dtype=bool),
+        seen_labels=np.zeros(n_labels, dtype=bool),
+        kept_labels=None,
         seed=int(seed),
     )
 
@@ -84,9 +86,12 @@ def grow(model, samples, places, n_labels, n_jobs):
             rows[places] = old_rows
     if direct is not None:
         direct = add_new_labels(network.direct, places, direct, n_labels)
+    seen_labels = np.zeros(n_labels, dtype=bool)
+    seen_labels[places] = model.seen_labels
     return replace(
         model,
         network=fresh._replace(direct=direct),
+        seen_labels=seen_labels,
         training=TrainingState(old._replace(output=state)),
         hasher=None,
     )

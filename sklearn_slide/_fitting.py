@@ -8,8 +8,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from sklearn_slide._core.active_set import make_sampler
+from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._early_stopping import Validation, hold_out
-from sklearn_slide._epochs import run_epochs
+from sklearn_slide._epochs import Diverged, run_epochs
 from sklearn_slide._first_weights import first_model, grow
 from sklearn_slide._input_forms import check_samples, check_targets
 from sklearn_slide._labels import Labels, is_multilabel
@@ -166,13 +167,20 @@ class FittingMixin:
 
     def _train(self, model, samples, rates, task, validation=None, earlier=()):
         """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""
+        before = vars(self).get("_model")
         self._take(model)
+        tell_of_compilation(self.verbose)
         trainer = Trainer(model, samples, TrainingSettings.of(self))
 
         def attributes():
             return self._as_if_stopped([*earlier, model])
 
-        run_epochs(self, trainer, rates, task, validation, attributes)
+        try:
+            run_epochs(self, trainer, rates, task, validation, attributes)
+        except Diverged:
+            if before is not None and before.shares_arrays(model):
+                before.diverged = True
+            raise
         self._take(model)
 
     def _rates(self, n_epochs, falling):

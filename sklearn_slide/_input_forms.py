@@ -38,8 +38,8 @@ def check_targets(y):
     first = _first(y)
     if isinstance(first, set | frozenset | dict) or _are_lists_of_labels(y):
         raise ValueError(
-            "y must be class labels, one for each sample, or a binary indicator, a column for each label. Got "
-            f"a collection of labels for each sample, such as {_shorten(first)}. {_BINARIZE}"
+            "y must be class labels, one for each sample, or a binary indicator, a column for each label. "
+            f"Got a collection of labels for each sample, such as {_shorten(first)}. {_BINARIZE}"
         )
     if isinstance(first, str) and np.ndim(y) == 1:
         _warn_of_joined_labels(y)
@@ -67,7 +67,8 @@ def _warn_of_joined_labels(y):
         if 2 * len(joined) > len(names):
             warnings.warn(
                 f"Most class labels in y hold {separator!r}, such as {_shorten(joined[0])}; each of them is "
-                f"taken as one class. If they are several labels, split them: MultiLabelBinarizer(sparse_output=True)"
+                "taken as one class. If they are several labels, split them: "
+                "MultiLabelBinarizer(sparse_output=True)"
                 f".fit_transform([text.split({separator!r}) for text in y]).",
                 UserWarning,
                 stacklevel=5,

@@ -126,7 +126,7 @@ def encode_indicator(y):
         raise ValueError(
             "y must be a binary indicator of labels, with no values but 0 and 1 (a multi-label target), or "
             "one class label for each sample (a 1-D array). Got a 2-D y that holds "
-            f"{np.asarray(values[~valid]).ravel()[0].item()!r}. If what is above 0 means that a label is true, "
+            f"{np.asarray(values[~valid]).ravel()[0].item()!r}. If what is above 0 is true, "
             "give (y > 0).astype(int)."
         )
     y = sp.csr_array(y, copy=True)

@@ -37,6 +37,26 @@ def require_memory(n_bytes, purpose, way_out):
         )
 
 
+def held_bytes(state):
+    """Sum the bytes of all arrays that attributes, tuples, lists and dicts hold, each memory once."""
+    blocks, todo, seen = {}, [state], set()
+    while todo:
+        held = todo.pop()
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        if isinstance(held, np.ndarray):
+            address = held.__array_interface__["data"][0]
+            blocks[address] = max(blocks.get(address, 0), held.nbytes)
+        elif isinstance(held, dict):
+            todo += held.values()
+        elif isinstance(held, list | tuple):
+            todo += held
+        elif hasattr(held, "__dict__") and not isinstance(held, type) and not callable(held):
+            todo.append(vars(held))
+    return sum(blocks.values())
+
+
 def network_bytes(n_features, n_labels, hidden_layer_sizes, solver, n_pairs=0):
     """Compute the memory that a network takes, in bytes, with the state of its solver.
 

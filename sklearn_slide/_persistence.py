@@ -6,6 +6,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_slide
 from sklearn_slide._callbacks import without_running_fit
+from sklearn_slide._memory import held_bytes
 
 _STAMP = "_sklearn_slide_version"
 
@@ -27,6 +28,9 @@ class InconsistentSlideVersionWarning(InconsistentVersionWarning):
 
 class PersistenceMixin:
     """What a classifier stores: all but a fit that is under way and what predictions make anew."""
+
+    def __sizeof__(self):
+        return super().__sizeof__() + held_bytes(vars(self))
 
     def __getstate__(self):
         state = without_running_fit(super().__getstate__())

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._core.losses import LOG_ACTIVATIONS, LOSSES, OUTPUT_ACTIVATIONS
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._input_forms import check_samples
@@ -40,7 +41,7 @@ class PredictionMixin:
     @property
     def n_outputs_(self):
         """Number of outputs, one for each label."""
-        return self._fitted.network.n_labels
+        return len(self._fitted.seen_labels)
 
     @property
     def n_layers_(self):
@@ -132,7 +133,7 @@ class PredictionMixin:
         >>> labels.shape, scores.shape
         ((4, 3), (4, 3))
         """
-        x = self._check_rows(X) if check_input else self._fitted.rows(X)
+        x = self._check_rows(X) if check_input else self._rows(X)
         if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
             raise ValueError(
                 f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
@@ -239,7 +240,8 @@ class PredictionMixin:
     def compact(self, dtype="float32"):
         """Drop what only training needs, and round the weights if asked for, to serve predictions.
 
-        Features that no training sample had are dropped as well: their weights are still the random ones.
+        Features that no training sample had are dropped as well: their weights are still the random ones. So
+        are labels that were never true: they keep their places in `classes_`, and score -inf.
 
         Parameters
         ----------
@@ -284,7 +286,14 @@ class PredictionMixin:
         check_samples(X)
         if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
             X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
-        return self._model.rows(X)
+        return self._rows(X)
+
+    def _rows(self, X):
+        """Turn validated X into Rows, and see that the model can predict."""
+        model = self._fitted
+        model.require_sound()
+        tell_of_compilation(self.verbose)
+        return model.rows(X)
 
     def _get_ranker(self):
         """Return the Ranker of the model as it is."""

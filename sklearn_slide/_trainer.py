@@ -88,11 +88,18 @@ class Trainer:
         most_true = int(np.diff(samples.y.indptr).max(initial=0))
         self._scratches = [make_scratch(self.engine, most_true) for _ in range(self.n_jobs)]
         model.seen = model.seen | (np.bincount(samples.x.indices, minlength=model.n_features) > 0)
+        true = np.bincount(samples.y.indices, minlength=network.n_labels) > 0
+        model.seen_labels = model.seen_labels | true
 
     @property
     def n_passes(self):
         """Passes over samples in an epoch."""
         return len(self.samples.passes)
+
+    def compile(self):
+        """Compile what an epoch runs, or load it, so that the time of an epoch is that of the work."""
+        epoch = Epoch(0, self.model.seed, np.arange(0), np.zeros(2))
+        train_chunk(self.samples, 0, 0, epoch, self.engine, self._scratches[0])
 
     def run_epoch(self, rates, report=None):
         """Make the passes of an epoch, and return the means of the loss of a sample and of its active labels.

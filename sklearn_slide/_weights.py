@@ -133,8 +133,8 @@ def _require_moderate(weights, name):
     """Raise ValueError if a weight is so large that squares of gradients would overflow."""
     if weights.max(initial=0.0) > _LARGEST_WEIGHT:
         raise ValueError(
-            f"{name} holds {weights.max():.3g}; at most {_LARGEST_WEIGHT:.0e} is allowed. Divide the weights by "
-            "their mean: they are meant to be about 1."
+            f"{name} holds {weights.max():.3g}; at most {_LARGEST_WEIGHT:.0e} is allowed. Divide the weights "
+            "by their mean: they are meant to be about 1."
         )
 
 

@@ -52,10 +52,18 @@ class _KernelCache(FunctionCache):
     """Numba's cache of a kernel on disk. What cannot be read or written there is compiled anew."""
 
     def load_overload(self, sig, target_context):
+        kernel = None
         try:
-            return super().load_overload(sig, target_context)
+            kernel = super().load_overload(sig, target_context)
         except Exception as error:  # a damaged file may fail to load in any way
             self._give_up_on_file("read", error)
+        if kernel is None and _Telling.wanted:
+            _Telling.wanted, _Telling.done = False, True
+            place = self.cache_path
+            print(
+                f"Compiling kernels, once for this machine and version; they are kept in {place}.", flush=True
+            )
+        return kernel
 
     def save_overload(self, sig, data):
         try:
@@ -65,11 +73,22 @@ class _KernelCache(FunctionCache):
 
     def _give_up_on_file(self, verb, error):
         _warn_once(
-            f"A compiled kernel could not be {verb} in {self.cache_path} ({type(error).__name__}: {error}); it "
+            f"A kernel could not be {verb} in {self.cache_path} ({type(error).__name__}: {error}); it "
             "is compiled anew. Remove the folder if this comes again."
         )
         with contextlib.suppress(Exception):
             self.flush()
+
+
+class _Telling:
+    """Whether a line about compilation is wanted, and was printed: one in each process."""
+
+    wanted, done = False, False
+
+
+def tell_of_compilation(verbose):
+    """Say whether a line shall be printed when the next kernel is compiled, unless there was one."""
+    _Telling.wanted = bool(verbose) and not _Telling.done
 
 
 @functools.cache

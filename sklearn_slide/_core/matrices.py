@@ -62,6 +62,15 @@ def row_dot(matrix, row, vector):
     return z * row_scale(matrix, row)
 
 
+@inner
+def vector_length(vector):
+    """Compute the Euclidean length of a vector, float32."""
+    square = np.float32(0.0)
+    for u in range(vector.shape[0]):
+        square += vector[u] * vector[u]
+    return np.sqrt(square)
+
+
 @njit
 def round_rows(rows, values, scales):
     """Round rows, float32 (n_rows, n_columns), to values, int8, with a scale for each, float32 (n_rows,)."""
@@ -96,3 +105,8 @@ def float_rows(matrix, start, stop):
     if not isinstance(matrix, Quantized):
         return matrix[start:stop]
     return matrix.scales[start:stop, np.newaxis] * matrix.values[start:stop].astype(np.float32)
+
+
+def row_lengths(rows):
+    """Compute the Euclidean length of each row, (n_rows,)."""
+    return np.sqrt(np.einsum("yu,yu->y", rows, rows))
