@@ -127,8 +127,8 @@ class Model:
         """Raise ValueError if the weights are not fit for predictions."""
         if self.diverged:
             raise ValueError(
-                "The weights diverged in the last partial_fit or warm start, which raised an error. Fit anew, "
-                "or go on from a copy (copy.deepcopy) of before; lower learning_rate_init, or scale X."
+                "The weights diverged in the last partial_fit or warm start, which raised an error. Fit "
+                "anew, or go on from a copy (copy.deepcopy) of before; lower learning_rate_init, or scale X."
             )
 
     def require_trainable(self):

@@ -52,6 +52,6 @@ def _check_range(indices, length, axis, name):
         hint = f" All are at least 1: were {axis}s counted from 1? Subtract 1." if least >= 1 else ""
         found = most if most >= length else least
         raise ValueError(
-            f"{name} has an entry in {axis} {found}, but with its shape {axis}s go from 0 to {length - 1}.{hint} "
-            "Give the right indices, or a shape that holds them."
+            f"{name} has an entry in {axis} {found}, but with its shape {axis}s go from 0 to {length - 1}."
+            f"{hint} Give the right indices, or a shape that holds them."
         )
