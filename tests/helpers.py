@@ -1,6 +1,7 @@
 """What several test files share."""
 
 from functools import cache
+from types import FunctionType
 
 import numba
 from numpy.testing import assert_array_equal
@@ -24,14 +25,14 @@ def assert_same(one, two):
 
 @cache
 def callable_kernel(kernel):
-    """Compile a kernel that has no Python wrapper, `inner` or by_type, so that Python can call it.
-
-    It is not cached on disk, where the kernel without a wrapper has the same name.
-    """
+    """Compile a kernel that has no Python wrapper, `inner` or by_type, so that Python can call it."""
     if hasattr(kernel, "py_func"):
-        return numba.njit(**_OPTIONS)(kernel.py_func)
+        function = kernel.py_func
+        function = FunctionType(function.__code__, function.__globals__)
+        function.__qualname__ = f"callable_{function.__name__}"  # a name of its own in the cache on disk
+        return numba.njit(cache=True, **_OPTIONS)(function)
 
     def call(*args):
         return kernel(*args)
 
-    return numba.njit(**_OPTIONS)(call)
+    return numba.njit(cache=True, **_OPTIONS)(call)

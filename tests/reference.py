@@ -88,11 +88,42 @@ def scatter_pair(salt, i, j):
     return mix((salt + (i << 32) + j) % 2**64)
 
 
+# ---------------------------------------------------------------------------------------------------------
+# Random numbers that depend on a counter alone
+# ---------------------------------------------------------------------------------------------------------
+
+GOLDEN = 0x9E3779B97F4A7C15
+
+
 def mix(z):
     """Return the finaliser of SplitMix64 (Steele et al., 2014) of an integer below 2**64."""
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
     return z ^ (z >> 31)
+
+
+class Stream:
+    """The random numbers of one pass over a sample, which its seed, epoch and number determine."""
+
+    def __init__(self, seed, epoch, number):
+        self.state = mix(mix(mix(seed + GOLDEN) ^ epoch) ^ number)
+
+    def below(self, n):
+        """Draw an integer from 0 to n - 1."""
+        self.state = (self.state + GOLDEN) % 2**64
+        return (mix(self.state) >> 32) * n >> 32
+
+    def choice(self, items):
+        """Draw one of the items."""
+        return items[self.below(len(items))]
+
+    def permutation(self, n):
+        """Draw a list of the integers from 0 to n - 1 in random order (Fisher-Yates, from the end)."""
+        order = list(range(n))
+        for last in range(n - 1, 0, -1):
+            other = self.below(last + 1)
+            order[last], order[other] = order[other], order[last]
+        return order
 
 
 # ---------------------------------------------------------------------------------------------------------
