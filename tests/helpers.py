@@ -6,8 +6,12 @@ from types import FunctionType
 import numba
 from numpy.testing import assert_array_equal
 
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide._core.compilation import _OPTIONS
+from sklearn_slide._first_weights import first_model
+from sklearn_slide._labels import encode_indicator
+from sklearn_slide._model import ModelSettings
+from sklearn_slide._samples import as_rows, make_samples
 
 
 def make(**params):
@@ -21,6 +25,18 @@ def assert_same(one, two):
     """Assert that two classifiers have the same weights and biases, bit by bit."""
     for a, b in zip(one.coefs_ + one.intercepts_, two.coefs_ + two.intercepts_, strict=True):
         assert_array_equal(a, b)
+
+
+def to_samples(X, Y, weights=None, label_weights=None):
+    """Return Samples of CSR X, float32, and an indicator Y, with weights, float32, of samples and labels."""
+    return make_samples(as_rows(X), encode_indicator(Y), weights, label_weights)
+
+
+def make_model(samples, n_features, n_labels, seed=3, **settings):
+    """Return the Model that training on Samples begins with, for these ModelSettings."""
+    defaults = {"hidden_layer_sizes": (8,), "activation": "identity", "loss": "sigmoid", "solver": "adagrad"}
+    defaults |= {"direct_limit": 1000, "init": "centroid", "lsh": LSH()}
+    return first_model(samples, ModelSettings(**defaults | settings), n_features, n_labels, 1.0, seed, 1)
 
 
 @cache

@@ -56,7 +56,7 @@ def test_a_kernel_is_chosen_by_the_class_of_its_first_argument():
 
 
 def test_a_class_without_a_kernel_is_an_error():
-    with pytest.raises(numba.errors.TypingError, match="area has no kernel for .*Line"):
+    with pytest.raises(numba.errors.TypingError, match=r"area has no kernel for .*Line"):
         call_area(Line(2.0), 10.0)
 
 
