@@ -4,6 +4,7 @@ from functools import cache
 from types import FunctionType
 
 import numba
+import reference
 from numpy.testing import assert_array_equal
 
 from sklearn_slide import LSH, SlideClassifier
@@ -12,6 +13,7 @@ from sklearn_slide._first_weights import first_model
 from sklearn_slide._labels import encode_indicator
 from sklearn_slide._model import ModelSettings
 from sklearn_slide._samples import as_rows, make_samples
+from sklearn_slide._trainer import Trainer, TrainingSettings
 
 
 def make(**params):
@@ -37,6 +39,27 @@ def make_model(samples, n_features, n_labels, seed=3, **settings):
     defaults = {"hidden_layer_sizes": (8,), "activation": "identity", "loss": "sigmoid", "solver": "adagrad"}
     defaults |= {"direct_limit": 1000, "init": "centroid", "lsh": LSH()}
     return first_model(samples, ModelSettings(**defaults | settings), n_features, n_labels, 1.0, seed, 1)
+
+
+def train_model(X, Y, n_active=40, **settings):
+    """Return a Model of one hidden layer of 16 units, unless settings say otherwise, after two epochs."""
+    samples = to_samples(X, Y)
+    model = make_model(samples, X.shape[1], Y.shape[1], **{"hidden_layer_sizes": (16,)} | settings)
+    trainer = Trainer(model, samples, TrainingSettings(n_active, "auto", shuffle=True, n_jobs=1))
+    for rates in ((0.1, 0.05), (0.05, 0.0)):
+        trainer.run_epoch(rates)
+    return model
+
+
+def all_scores(model, X):
+    """Compute the scores of every label in float64 from what the Model says of its weights; X CSR."""
+    coefs, intercepts = ([a.astype(float) for a in part] for part in (model.coefs(), model.intercepts()))
+    outputs = reference.forward(X.toarray().astype(float), coefs, intercepts, model.settings.activation)
+    return outputs[-1] + X.astype(float) @ model.direct_coef().toarray()
+
+
+def no_report(n_samples):
+    """Hear how many samples are done."""
 
 
 @cache

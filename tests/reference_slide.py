@@ -1,4 +1,4 @@
-"""The active labels of training in plain Python, slow and obvious, to compare the kernels with."""
+"""The active labels of training, and those retrieved, in plain Python, slow and obvious."""
 
 import numpy as np
 from reference import Stream, build_tables, hash_vector
@@ -96,3 +96,22 @@ class Slide:
     def uniform(self, stream, i, n_draws):
         """Return any labels."""
         return [stream.below(self.n_labels) for _ in range(n_draws)]
+
+
+def candidates(x, h, direct, biases, tables, codes, n_scored, k):
+    """Return the labels that retrieval ranks for a sample x with hidden vector h, n_scored or at least k.
+
+    direct (n_features, n_labels) are the direct weights, 0 where there is none; codes those of h.
+    """
+    named = []
+    for j in np.flatnonzero(x):
+        named += [y for y in np.flatnonzero(direct[j]).tolist() if y not in named]
+    scores = x @ direct + biases
+    found = sorted(named, key=lambda y: -scores[y])[: (n_scored + 1) // 2]
+    met = {}
+    for code, table in zip(codes, tables, strict=True):
+        for y in table.get(code, []):
+            if y not in found:
+                met[y] = met.get(y, 0) + 1
+    found += sorted(met, key=lambda y: -met[y])[: max(0, n_scored - len(found))]
+    return found + [y for y in range(len(biases)) if y not in found][: max(0, k - len(found))]
