@@ -3,21 +3,18 @@
 import numpy as np
 import pytest
 import reference
+from helpers import callable_kernel
 from numpy.testing import assert_array_equal
 
-from sklearn_slide._hashing import make_hasher
-from sklearn_slide._numba import start_stream
-from sklearn_slide._tables import (
-    RehashSchedule,
-    allocate_tables,
-    auto_rehash_interval,
-    build_tables,
-    read_bucket,
-)
+from sklearn_slide._core import random_numbers, tables
+from sklearn_slide._core.hashing import SimHash
+from sklearn_slide._core.tables import RehashSchedule, allocate_tables, auto_rehash_interval, build_tables
+
+read_bucket, start_stream = map(callable_kernel, (tables.read_bucket, random_numbers.start_stream))
 
 
 def make_tables(n_labels=200, n_tables=4, hash_length=3):
-    hasher = make_hasher("simhash", 8, n_tables, hash_length, np.random.RandomState(0))
+    hasher = SimHash.draw(8, n_tables, hash_length, np.random.RandomState(0))
     codes = np.random.default_rng(0).integers(2**hash_length, size=(n_labels, n_tables)).astype(np.int32)
     tables = allocate_tables(hasher, n_labels)
     build_tables(codes, 0, n_tables, tables)
