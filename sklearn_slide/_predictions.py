@@ -102,7 +102,7 @@ class PredictionMixin:
             The input data.
 
         k : int, default=5
-            The number of labels, at most `n_outputs_`.
+            The number of labels; of fewer than k labels, all are returned.
 
         check_input : bool, default=True
             False leaves out the checks of X, which take longer than the ranking of a single sample among some
@@ -111,11 +111,11 @@ class PredictionMixin:
 
         Returns
         -------
-        labels : ndarray of shape (n_samples, k)
+        labels : ndarray of shape (n_samples, min(k, n_outputs_))
             Class labels, or column numbers of a multi-label y, best first; of equal scores the one that
             comes first in `classes_`.
 
-        scores : ndarray of shape (n_samples, k)
+        scores : ndarray of shape (n_samples, min(k, n_outputs_))
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
 
@@ -134,11 +134,9 @@ class PredictionMixin:
         ((4, 3), (4, 3))
         """
         x = self._check_rows(X) if check_input else self._rows(X)
-        if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
-            raise ValueError(
-                f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
-            )
-        positions, scores = self._rank(x, int(k))
+        if not isinstance(k, Integral) or k < 1:
+            raise ValueError(f"k must be an int of at least 1. Got {k!r}.")
+        positions, scores = self._rank(x, min(int(k), self.n_outputs_))
         return self._labels.decode(positions), scores
 
     def predict(self, X):
