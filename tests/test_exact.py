@@ -42,7 +42,7 @@ def model(request):
 
 
 @pytest.mark.parametrize("k", [1, 5, 399, 400])
-@pytest.mark.parametrize(("blocks", "n_jobs"), [((512, 8192), 2), ((7, 33), 1), ((7, 33), 2), ((70, 400), 1)])
+@pytest.mark.parametrize(("blocks", "n_jobs"), [((512, 8192), 2), ((7, 33), 1), ((7, 65), 2), ((70, 400), 1)])
 def test_best_is_a_full_sort(model, X, k, blocks, n_jobs, monkeypatch):
     monkeypatch.setattr(exact, "_BLOCK_ROWS", blocks[0])
     monkeypatch.setattr(exact, "_BLOCK_LABELS", blocks[1])

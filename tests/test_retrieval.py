@@ -53,7 +53,7 @@ def expected_candidates(model, X, n_scored, k, family):
 @pytest.mark.parametrize(
     ("kind", "family"), [("direct", "simhash"), ("plain", "simhash"), ("direct", "dwta")]
 )
-@pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("share", [0.012, 0.05, 0.5])  # 5, 20 and 200 labels
 def test_candidates_are_those_of_direct_weights_and_buckets(kind, family, share, X, monkeypatch):
     monkeypatch.setattr(retrieval, "_SHARE", share)
     model, n_scored = train(kind, family, 2 if family == "simhash" else 1), int(np.ceil(share * N_LABELS))
