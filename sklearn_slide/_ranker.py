@@ -61,5 +61,5 @@ class Ranker:
         return self._keep("screen", lambda: screening.make_screen(output, self.n_jobs))
 
     def _make_retrieval(self):
-        network, hasher = as_writable(self.model.network), self.model.hasher
+        network, hasher = as_writable((self.model.network, self.model.hasher))
         return retrieval.make_retrieval(network, hasher, self._screen(), self.n_jobs), []
