@@ -42,7 +42,7 @@ class FittingMixin:
         Raises
         ------
         ValueError
-            If X or y is not allowed in `fit`.
+            If X, y or a parameter is not allowed in `fit`.
 
         Examples
         --------
@@ -53,6 +53,7 @@ class FittingMixin:
         True
         """
         model = clone(self)
+        model._validate_params()
         data = model._check_data(X, y, None, going_on=False)
         return model._fit_bytes(model._encode(data, choose_scale(as_rows(data[0]))))
 

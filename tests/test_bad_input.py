@@ -9,10 +9,10 @@ import textwrap
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers import make
 from sklearn.datasets import load_iris
-from test_classifier import make
 
-from sklearn_slide import SlideClassifier, _validation
+from sklearn_slide import SlideClassifier, _memory
 
 
 def bad(matrix, value):
@@ -53,19 +53,9 @@ def test_bad_data(data, change, message, method):
         ("solver", "sgd"),
         ("learning_rate_init", 0.0),
         ("init", "zeros"),
-        ("sampling", "random"),
         ("n_active", 0),
         ("negatives", "none"),
         ("negatives", {"words": 0.1}),
-        ("selection", "best"),
-        ("min_collisions", 0),
-        ("hash_family", "md5"),
-        ("n_tables", 0),
-        ("hash_length", 0),
-        ("hash_length", 60),
-        ("bucket_size", 0),
-        ("rehash_interval", 0),
-        ("rehash_growth", 0.5),
         ("retrieval", "fast"),
         ("max_iter", 0),
         ("tol", -1.0),
@@ -156,31 +146,11 @@ def test_partial_fit_of_unknown_classes():
 def test_results_that_would_not_fit_in_memory(data, monkeypatch):
     X, Y = data
     model = make().fit(X, Y)
-    monkeypatch.setattr(_validation, "physical_memory", lambda: 1000)
+    monkeypatch.setattr(_memory, "physical_memory", lambda: 1000)
     for call in (model.predict_proba, model.predict_log_proba, model.decision_function):
         with pytest.raises(MemoryError, match=r"120 samples x 25 labels.*predict_top_k"):
             call(X)
     assert model.predict_top_k(X, 3)[0].shape == (120, 3)
-
-
-@pytest.mark.parametrize("version", [0, 1])
-def test_memory_of_a_container(data, monkeypatch, tmp_path, version):
-    paths = [tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"]
-    monkeypatch.setattr(_validation, "_CGROUP_LIMITS", paths)
-    machine = _validation.physical_memory()
-    assert machine > 2**20
-    for text in ("max", "9223372036854771712", "", "?"):
-        paths[version].write_text(text + "\n")
-        assert _validation.physical_memory() == machine
-    paths[version].write_text("1000\n")
-    assert _validation.physical_memory() == 1000
-    X, Y = data
-    with pytest.raises(MemoryError, match=r"this machine or container has 0\.0 GiB"):
-        make().fit(X, Y)
-    monkeypatch.delattr(os, "sysconf", raising=False)
-    assert _validation.physical_memory() == 1000
-    paths[version].unlink()
-    assert _validation.physical_memory() == np.inf
 
 
 def test_weights_that_would_not_fit_in_memory():

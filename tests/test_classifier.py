@@ -1,7 +1,6 @@
 """The estimator's contract: inputs, outputs, continuation and persistence."""
 
 import pickle
-import tracemalloc
 
 import joblib
 import numpy as np
@@ -19,7 +18,6 @@ from sklearn.preprocessing import Normalizer, normalize
 
 from sklearn_slide import LSH, SlideClassifier, _samples
 from sklearn_slide._core import parallel
-from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import predict_top_k, top_k_scorer
 
 FITTED = [
@@ -121,23 +119,6 @@ def test_rows_without_features_or_labels_and_labels_without_rows(data):
         labels, scores = model.predict_top_k(X, 25)
         assert_array_equal(np.sort(labels, axis=1), np.tile(np.arange(25), (120, 1)))
         assert np.isfinite(scores).all()
-
-
-@pytest.mark.parametrize(
-    "params",
-    [{}, {"solver": "adam"}, {"n_estimators": 2}, {"hidden_layer_sizes": (64, 32), "activation": "relu"}],
-)
-def test_estimated_memory_is_what_a_fit_takes(params):
-    X, Y = make_xmc_classification(1000, n_features=3000, n_labels=20_000, random_state=0)
-    model = SlideClassifier(**{"hidden_layer_sizes": (64,), "random_state": 0, **params})
-    estimate = model.estimate_memory(X, Y)
-    assert not hasattr(model, "classes_")
-    model.fit(X[:10], Y[:10])  # loads the kernels
-    tracemalloc.start()
-    model.fit(X, Y)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert 0.9 * estimate < peak < 1.15 * estimate, (peak, estimate)
 
 
 def test_nothing_but_zeros():

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 
 N_EXAMPLES = int(os.environ.get("SKLEARN_SLIDE_FUZZ_EXAMPLES", "2000"))
 CONTAINERS = [

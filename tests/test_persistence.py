@@ -12,6 +12,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_slide
 from sklearn_slide import SlideClassifier
+from sklearn_slide._labels import Labels
 from sklearn_slide._model import Model, TrainingState
 from sklearn_slide.datasets import make_xmc_classification
 
@@ -29,7 +30,7 @@ def arrays_in(state):
     """List the arrays in a structure of objects, dicts, lists and tuples."""
     if isinstance(state, np.ndarray):
         return [state]
-    if isinstance(state, (Model, TrainingState)):
+    if isinstance(state, (Labels, Model, TrainingState)):
         state = vars(state)
     parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
     return [array for part in parts for array in arrays_in(part)]
