@@ -176,10 +176,6 @@ class FittingMixin:
         last = 0 if falling else self.learning_rate_init
         return np.linspace(self.learning_rate_init, last, n_epochs + 1)
 
-    def _take(self, model):
-        """Make a Model the one that predicts."""
-        self._model, self._ranker = model, None
-
     def _start_history(self):
         """Forget the epochs of an earlier fit."""
         self.loss_curve_, self.active_size_curve_ = [], []

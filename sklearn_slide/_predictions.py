@@ -130,12 +130,11 @@ class PredictionMixin:
         >>> labels.shape, scores.shape
         ((4, 3), (4, 3))
         """
-        batch = self._check_rows(X) if check_input else self._fitted.batch(X)
-        if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
-            raise ValueError(
-                f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
-            )
-        positions, scores = self._rank(batch, int(k))
+        ranker, batch = self._prepare(X, check_input)
+        n_labels = batch.network.n_labels
+        if not isinstance(k, Integral) or not 1 <= k <= n_labels:
+            raise ValueError(f"k must be an int from 1 to the number of labels, {n_labels}. Got {k!r}.")
+        positions, scores = self._rank(ranker, batch, int(k))
         return self._labels.decode(positions), scores
 
     def predict(self, X):
@@ -156,14 +155,14 @@ class PredictionMixin:
         --------
         predict_top_k : The best labels, however likely they are.
         """
-        batch = self._check_rows(X)
+        ranker, batch = self._prepare(X)
         if not self._labels.multilabel:
-            return self._labels.decode(self._rank(batch, 1)[0][:, 0])
+            return self._labels.decode(self._rank(ranker, batch, 1)[0][:, 0])
         if self.out_activation_ == "logistic":
             # p > 1/2 where the score is positive
-            pattern = Pattern(*self._get_ranker().positive(batch, self._report(batch)))
+            pattern = Pattern(*ranker.positive(batch, self._report(batch)))
         else:
-            likely = sp.csr_array(self._probabilities(batch) > 0.5)
+            likely = sp.csr_array(self._probabilities(ranker, batch) > 0.5)
             pattern = Pattern(likely.indptr, likely.indices)
         return self._labels.indicator(pattern)
 
@@ -185,7 +184,7 @@ class PredictionMixin:
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
         """
-        scores = self._dense_scores(self._check_rows(X))
+        scores = self._dense_scores(*self._prepare(X))
         if not self._labels.multilabel and self.n_outputs_ == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
@@ -211,7 +210,7 @@ class PredictionMixin:
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
         """
-        return self._probabilities(self._check_rows(X))
+        return self._probabilities(*self._prepare(X))
 
     def predict_log_proba(self, X):
         """Compute the logarithm of `predict_proba`.
@@ -272,49 +271,49 @@ class PredictionMixin:
                 f"The classifier is already compact, with dtype={self._model.stored_dtype!r}. Compact the "
                 "one that was fitted, or fit again."
             )
-        self._model = self._model.compact(dtype, self.n_jobs)
+        self._take(self._model.compact(dtype, self.n_jobs))
         return self
 
-    def _check_rows(self, X):
-        """Validate X, and return its Batch."""
-        check_is_fitted(self)
-        if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
-            X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
-        return self._model.batch(X)
+    def _take(self, model):
+        """Make a Model the one that predicts."""
+        self._model, self._ranker = model, Ranker(model)
 
-    def _get_ranker(self):
-        """Return the Ranker of the model as it is."""
-        ranker = vars(self).get("_ranker")
-        if ranker is None or ranker.model is not self._model:
-            ranker = self._ranker = Ranker(self._model)
+    def _prepare(self, X, check_input=True):
+        """Return the Ranker and the Batch of X, validated if asked for.
+
+        They are of one model, even if another thread trains the classifier and puts a larger one in place.
+        """
+        if check_input:
+            check_is_fitted(self)
+            if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
+                X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
+        ranker = self._fitted and self._ranker
         ranker.n_jobs = self.n_jobs
-        return ranker
+        return ranker, ranker.model.batch(X)
 
     def _report(self, batch):
         """Return a function that is told how many samples of a Batch are done."""
         return RowProgress(self.verbose, batch.x.n_rows).add
 
-    def _rank(self, batch, k):
+    def _rank(self, ranker, batch, k):
         """Return the positions of the k best labels, and their scores."""
-        ranker, report = self._get_ranker(), self._report(batch)
-        if self.retrieval == "lsh":
-            return ranker.best_retrieved(batch, k, report)
-        return ranker.best(batch, k, report)
+        best = ranker.best_retrieved if self.retrieval == "lsh" else ranker.best
+        return best(batch, k, self._report(batch))
 
-    def _probabilities(self, batch):
+    def _probabilities(self, ranker, batch):
         """Compute the probability of every label, float64 (n_samples, n_outputs_)."""
-        scores = self._dense_scores(batch, copies=4)
+        scores = self._dense_scores(ranker, batch, copies=4)
         probabilities = OUTPUT_ACTIVATIONS[self.out_activation_](scores)
         if self.out_activation_ == "logistic" and not self._labels.multilabel:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
         return probabilities
 
-    def _dense_scores(self, batch, copies=1):
+    def _dense_scores(self, ranker, batch, copies=1):
         """Compute the score of every label, if that many copies of the array fit in memory."""
-        n_samples = batch.x.n_rows
+        n_samples, n_labels = batch.x.n_rows, batch.network.n_labels
         require_memory(
-            4 * copies * n_samples * self.n_outputs_,
-            f"A dense result of {n_samples} samples x {self.n_outputs_} labels",
+            4 * copies * n_samples * n_labels,
+            f"A dense result of {n_samples} samples x {n_labels} labels",
             "Use predict_top_k, or fewer samples at a time.",
         )
-        return self._get_ranker().scores(batch, self._report(batch))
+        return ranker.scores(batch, self._report(batch))

@@ -47,6 +47,10 @@ class Ranker:
         """Compute the score of every label, float32 (n_samples, n_labels)."""
         return exact.dense_scores(as_writable(batch), self.n_jobs, report)
 
+    def forget(self):
+        """Make anew what is asked for next: the weights were changed."""
+        self._kept = {}
+
     def _keep(self, name, make):
         """Return what make() gave for the weights as they are."""
         n_passes, made = self._kept.get(name, (None, None))
