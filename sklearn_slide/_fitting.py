@@ -62,6 +62,8 @@ class FittingMixin:
 
         Samples of weight 0 are left out. Going on from a model, they must go with what it knows.
         """
+        if partial and going_on:
+            self._validate_params()  # scikit-learn does so in a first call alone
         X, y = validate_data(
             self,
             X,

@@ -111,9 +111,10 @@ class Model:
         self.require_trainable()
         self.require_settings(settings)
         training = self.training
-        network, solver, index = _writable((self.network, training.solver, training.index))
+        parts = self.network, self.hasher, training.solver, training.index
+        network, hasher, solver, index = _writable(parts)
         training = TrainingState(solver, index, copy(training.schedule))
-        return replace(self, network=network, training=training)
+        return replace(self, network=network, hasher=hasher, training=training)
 
     def require_trainable(self):
         """Raise ValueError if there is nothing that training could go on from."""

@@ -6,7 +6,6 @@ import numpy as np
 from joblib import Parallel, effective_n_jobs
 
 from sklearn_slide._core.active_set import make_sampler
-from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.parallel import rows_of_round, run_parts, split_range
@@ -69,7 +68,6 @@ class Trainer:
 
     def __init__(self, model, samples, settings):
         model.require_trainable()
-        samples = as_writable(samples)
         self.model, self.samples, self.shuffle = model, samples, settings.shuffle
         self.n_jobs = effective_n_jobs(settings.n_jobs)
         network, training = model.network, model.training

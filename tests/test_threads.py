@@ -209,7 +209,7 @@ def test_without_a_place_for_the_cache(tmp_path):
     assert sklearn_slide.__file__.startswith(os.getcwd())
     assert build_tables.stats.cache_path is None
     X, Y = X[:50], Y[:50]
-    labels = make(max_iter=1).fit(X, Y).predict_top_k(X, 3)[0]
+    labels = SlideClassifier((), max_iter=1).fit(X, Y).predict_top_k(X, 3)[0]
     assert labels.min() >= 0 and labels.max() < 500
     """,
         timeout=300,
