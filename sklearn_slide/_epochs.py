@@ -94,5 +94,5 @@ def _warn_of_divergence(trainer, loss, active_size, rate):
             f"learning_rate_init={rate!r}. Lower it, or scale the rows of X, for instance by "
             "sklearn.preprocessing.normalize.",
             ConvergenceWarning,
-            stacklevel=6,  # the caller of fit, past two decorators
+            stacklevel=7,  # the caller of fit, past two decorators
         )

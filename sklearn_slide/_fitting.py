@@ -44,7 +44,7 @@ class FittingMixin:
         Raises
         ------
         ValueError
-            If X or y is not allowed in `fit`.
+            If X, y or a parameter is not allowed in `fit`.
 
         Examples
         --------
@@ -55,6 +55,7 @@ class FittingMixin:
         True
         """
         model = clone(self)
+        model._validate_params()
         data = model._check_data(X, y, None, going_on=False)
         return model._fit_bytes(model._encode(data, choose_scale(as_rows(data[0]))))
 
@@ -64,6 +65,8 @@ class FittingMixin:
         Samples of weight 0 are left out, but their classes are not. Going on from a model, they must go with
         what it knows.
         """
+        if partial and going_on:
+            self._validate_params()  # scikit-learn does so in a first call alone
         check_samples(X)
         check_targets(y)
         X, y = validate_data(
@@ -187,10 +190,6 @@ class FittingMixin:
         """Return the learning rates at the ends of epochs: falling to 0, or constant."""
         last = 0 if falling else self.learning_rate_init
         return np.linspace(self.learning_rate_init, last, n_epochs + 1)
-
-    def _take(self, model):
-        """Make a Model the one that predicts."""
-        self._model, self._ranker = model, None
 
     def _start_history(self):
         """Forget the epochs of an earlier fit."""

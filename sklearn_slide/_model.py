@@ -113,9 +113,10 @@ class Model:
         self.require_trainable()
         self.require_settings(settings)
         training = self.training
-        network, solver, index = _writable((self.network, training.solver, training.index))
+        parts = self.network, self.hasher, training.solver, training.index
+        network, hasher, solver, index = _writable(parts)
         training = TrainingState(solver, index, copy(training.schedule))
-        return replace(self, network=network, training=training)
+        return replace(self, network=network, hasher=hasher, training=training)
 
     def shares_arrays(self, other):
         """Tell whether training another Model changes weights of this one."""

@@ -133,10 +133,10 @@ class PredictionMixin:
         >>> labels.shape, scores.shape
         ((4, 3), (4, 3))
         """
-        x = self._check_rows(X) if check_input else self._rows(X)
+        ranker, x = self._prepare(X, check_input)
         if not isinstance(k, Integral) or k < 1:
             raise ValueError(f"k must be an int of at least 1. Got {k!r}.")
-        positions, scores = self._rank(x, min(int(k), self.n_outputs_))
+        positions, scores = self._rank(ranker, x, min(int(k), ranker.n_labels))
         return self._labels.decode(positions), scores
 
     def predict(self, X):
@@ -157,14 +157,14 @@ class PredictionMixin:
         --------
         predict_top_k : The best labels, however likely they are.
         """
-        x = self._check_rows(X)
+        ranker, x = self._prepare(X)
         if not self._labels.multilabel:
-            return self._labels.decode(self._rank(x, 1)[0][:, 0])
+            return self._labels.decode(self._rank(ranker, x, 1)[0][:, 0])
         if self.out_activation_ == "logistic":
             # p > 1/2 where the score is positive
-            pattern = Pattern(*self._get_ranker().positive(x, self._report(x)))
+            pattern = Pattern(*ranker.positive(x, self._report(x)))
         else:
-            likely = sp.csr_array(self._probabilities(x) > 0.5)
+            likely = sp.csr_array(self._probabilities(ranker, x) > 0.5)
             pattern = Pattern(likely.indptr, likely.indices)
         return self._labels.indicator(pattern)
 
@@ -186,7 +186,7 @@ class PredictionMixin:
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
         """
-        scores = self._dense_scores(self._check_rows(X))
+        scores = self._dense_scores(*self._prepare(X))
         if not self._labels.multilabel and self.n_outputs_ == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
@@ -212,7 +212,7 @@ class PredictionMixin:
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
         """
-        return self._probabilities(self._check_rows(X))
+        return self._probabilities(*self._prepare(X))
 
     def predict_log_proba(self, X):
         """Compute the logarithm of `predict_proba`.
@@ -232,7 +232,7 @@ class PredictionMixin:
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
         """
-        scores = self._dense_scores(self._check_rows(X), copies=4)
+        scores = self._dense_scores(*self._prepare(X), copies=4)
         return LOG_ACTIVATIONS[self.out_activation_](scores.astype(np.float64))
 
     def compact(self, dtype="float32"):
@@ -275,61 +275,53 @@ class PredictionMixin:
                 f"The classifier is already compact, with dtype={self._model.stored_dtype!r}. Compact the "
                 "one that was fitted, or fit again."
             )
-        self._model = self._model.compact(dtype, self.n_jobs)
+        self._take(self._model.compact(dtype, self.n_jobs))
         return self
 
-    def _check_rows(self, X):
-        """Validate X, and return its Rows."""
+    def _take(self, model):
+        """Make a Model the one that predicts."""
+        self._model, self._ranker = model, Ranker(model)
+
+    def _prepare(self, X, check_input=True):
+        """Return the Ranker and the Rows of X, validated if asked for.
+
+        They are of one model, even if another thread trains the classifier and puts a larger one in place.
+        """
         check_is_fitted(self)
-        check_samples(X)
-        if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
-            X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
-        return self._rows(X)
-
-    def _rows(self, X):
-        """Turn validated X into Rows, and see that the model can predict."""
-        model = self._fitted
-        model.require_sound()
-        tell_of_compilation(self.verbose)
-        return model.rows(X)
-
-    def _get_ranker(self):
-        """Return the Ranker of the model as it is."""
-        ranker = vars(self).get("_ranker")
-        if ranker is None or ranker.model is not self._model:
-            ranker = self._ranker = Ranker(self._model)
+        if check_input:
+            check_samples(X)
+            if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
+                X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
+        ranker = self._ranker
+        ranker.model.require_sound()
         ranker.n_jobs = self.n_jobs
-        return ranker
+        tell_of_compilation(self.verbose)
+        return ranker, ranker.model.rows(X)
 
     def _report(self, x):
         """Return a function that is told how many samples of Rows are done."""
         return RowProgress(self.verbose, x.n_rows).add
 
-    def _rank(self, x, k):
+    def _rank(self, ranker, x, k):
         """Return the positions of the k best labels, and their scores."""
-        ranker, report = self._get_ranker(), self._report(x)
-        if self.retrieval not in ("exact", "lsh"):
-            raise ValueError(
-                f"retrieval must be 'exact' or 'lsh'. Got {self.retrieval!r}. Set it by set_params."
-            )
-        if self.retrieval == "lsh":
-            return ranker.best_retrieved(x, k, report)
-        return ranker.best(x, k, report)
+        methods = {"exact": ranker.best, "lsh": ranker.best_retrieved}
+        if self.retrieval not in methods:
+            raise ValueError(f"retrieval must be 'exact' or 'lsh'. Got {self.retrieval!r}.")
+        return methods[self.retrieval](x, k, self._report(x))
 
-    def _probabilities(self, x):
+    def _probabilities(self, ranker, x):
         """Compute the probability of every label, float64 (n_samples, n_outputs_).
 
         For class labels that is the softmax for each loss: where labels are true independently of each other
         with odds exp(z), the probability that just this one is true, given that one is.
         """
-        return OUTPUT_ACTIVATIONS[self.out_activation_](self._dense_scores(x, copies=4))
+        return OUTPUT_ACTIVATIONS[self.out_activation_](self._dense_scores(ranker, x, copies=4))
 
-    def _dense_scores(self, x, copies=1):
+    def _dense_scores(self, ranker, x, copies=1):
         """Compute the score of every label, if that many copies of the array fit in memory."""
-        n_samples = x.n_rows
         require_memory(
-            4 * copies * n_samples * self.n_outputs_,
-            f"A dense result of {n_samples} samples x {self.n_outputs_} labels",
+            4 * copies * x.n_rows * ranker.n_labels,
+            f"A dense result of {x.n_rows} samples x {ranker.n_labels} labels",
             "Use predict_top_k, or fewer samples at a time.",
         )
-        return self._get_ranker().scores(x, self._report(x))
+        return ranker.scores(x, self._report(x))

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_slide._core.active_set import make_sampler
-from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.parallel import count_threads, rows_of_round, run_parts, split_range, thread_pool
@@ -68,7 +67,6 @@ class Trainer:
 
     def __init__(self, model, samples, settings):
         model.require_trainable()
-        samples = as_writable(samples)
         self.model, self.samples, self.shuffle = model, samples, settings.shuffle
         self.n_jobs = count_threads(settings.n_jobs)
         network, training = model.network, model.training

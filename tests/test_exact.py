@@ -53,9 +53,7 @@ def test_best_is_a_full_sort(model, X, k, blocks, n_jobs, monkeypatch):
 def test_blocks_of_one_score_change_nothing(model, X, k, monkeypatch):
     monkeypatch.setattr(exact, "_BLOCK_ROWS", 1)
     monkeypatch.setattr(exact, "_BLOCK_LABELS", 1)
-    assert_is_a_full_sort(
-        Ranker(model, 1).best(model.rows(X[:9]), k, no_report), all_scores(model, X[:9]), k
-    )
+    assert_is_a_full_sort(Ranker(model, 1).best(model.rows(X[:9]), k, no_report), all_scores(model, X[:9]), k)
 
 
 def assert_is_a_full_sort(found, scores, k):
