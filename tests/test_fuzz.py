@@ -35,7 +35,13 @@ KINDS = [
     {"hidden_layer_sizes": (5,), "label_weight": [0, 1], "negatives": UNIFORM},
     {"hidden_layer_sizes": (5,), "family": "wta"},
 ]
-DEFAULTS = {"loss": "sigmoid", "solver": "adagrad", "direct_limit": 1000, "negatives": AUTO, "family": "simhash"}
+DEFAULTS = {
+    "loss": "sigmoid",
+    "solver": "adagrad",
+    "direct_limit": 1000,
+    "negatives": AUTO,
+    "family": "simhash",
+}
 
 
 def with_indices(matrix, dtype):

@@ -126,7 +126,13 @@ def test_other_parameters_may_change_and_do(data, both, change):
     model = make().fit(*data).set_params(warm_start=True, **both)
     one, two = deepcopy(model).fit(*data), deepcopy(model).set_params(**change).fit(*data)
     assert differ(one, two)
-    if not both and change.keys() & {"learning_rate_init", "n_active", "negatives", "shuffle", "label_weight"}:
+    if not both and change.keys() & {
+        "learning_rate_init",
+        "n_active",
+        "negatives",
+        "shuffle",
+        "label_weight",
+    }:
         one, two = deepcopy(model).partial_fit(*data), deepcopy(model).set_params(**change).partial_fit(*data)
         assert differ(one, two)
 
@@ -204,7 +210,10 @@ def test_a_bad_parameter_is_refused_in_later_calls_too(data, name, value):
         ({"lsh": 0.5, "uniform": -0.1}, "^negatives must be .* numbers that are not negative"),
         ({"lsh": 0.7, "uniform": 0.4}, "^negatives must be .*whose sum is at most 1"),
         ({"uniform": np.inf}, "^negatives must be .*whose sum is at most 1"),
-        ({"words": 0.1}, r"^negatives must be .*of the sources \['lsh', 'cooccurrence', 'frequency', 'uniform'\]"),
+        (
+            {"words": 0.1},
+            r"^negatives must be .*of the sources \['lsh', 'cooccurrence', 'frequency', 'uniform'\]",
+        ),
         ({1: 0.1}, "^negatives must be .*of the sources"),
         ("none", "The 'negatives' parameter"),
         (None, "The 'negatives' parameter"),
