@@ -1,10 +1,6 @@
-"""What the estimator refuses, in which words, and what is left of it then; and interrupted training."""
+"""What the estimator refuses, in which words, and what is left of it then."""
 
-import os
 import pickle
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
