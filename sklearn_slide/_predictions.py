@@ -97,10 +97,8 @@ class PredictionMixin:
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The input data.
-
         k : int, default=5
             The number of labels, at most `n_outputs_`.
-
         check_input : bool, default=True
             False leaves out the checks of X, which take longer than the ranking of a single sample among some
             thousand labels. X must then be CSR of float32 with `n_features_in_` columns, sorted indices, no
@@ -111,7 +109,6 @@ class PredictionMixin:
         labels : ndarray of shape (n_samples, k)
             Class labels, or column numbers of a multi-label y, best first; of equal scores the one that
             comes first in `classes_`.
-
         scores : ndarray of shape (n_samples, k)
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
@@ -155,6 +152,14 @@ class PredictionMixin:
         See Also
         --------
         predict_top_k : The best labels, however likely they are.
+
+        Examples
+        --------
+        >>> from sklearn_slide import SlideClassifier
+        >>> from sklearn_slide.datasets import make_xmc_classification
+        >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
+        >>> SlideClassifier(random_state=0).fit(X, Y).predict(X).shape
+        (300, 40)
         """
         batch = self._check_rows(X)
         if not self._labels.multilabel:
@@ -184,6 +189,14 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(random_state=0).fit(X, y).decision_function(X).shape
+        (1797, 10)
         """
         scores = self._dense_scores(self._check_rows(X))
         if not self._labels.multilabel and self.n_outputs_ == 2:
@@ -210,6 +223,14 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(random_state=0).fit(X, y).predict_proba(X).shape
+        (1797, 10)
         """
         return self._probabilities(self._check_rows(X))
 
@@ -230,6 +251,14 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> bool((SlideClassifier(random_state=0).fit(X, y).predict_log_proba(X) <= 0).all())
+        True
         """
         return np.log(self.predict_proba(X))
 
