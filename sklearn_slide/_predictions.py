@@ -33,7 +33,7 @@ class PredictionMixin:
 
     @property
     def classes_(self):
-        """Class labels, or the numbers of columns of a multi-label y: ndarray of shape (n_outputs_,)."""
+        """Class labels, or the numbers of columns of a multi-label y: ndarray of shape ``(n_outputs_,)``."""
         return self._fitted and self._labels.classes
 
     @property
@@ -73,17 +73,17 @@ class PredictionMixin:
 
     @property
     def coefs_(self):
-        """The weight matrix of each layer: list of ndarray, of length n_layers_ - 1."""
+        """The weight matrix of each layer: list of ndarray, of length ``n_layers_ - 1``."""
         return self._fitted.coefs()
 
     @property
     def intercepts_(self):
-        """The bias vector of each layer: list of ndarray, of length n_layers_ - 1."""
+        """The bias vector of each layer: list of ndarray, of length ``n_layers_ - 1``."""
         return self._fitted.intercepts()
 
     @property
     def direct_coef_(self):
-        """The direct weights from features to labels: sparse array of shape (n_features_in_, n_outputs_)."""
+        """The direct weights of features and labels: sparse array ``(n_features_in_, n_outputs_)``."""
         return self._fitted.direct_coef()
 
     def predict_top_k(self, X, k=5, *, check_input=True):
