@@ -2,7 +2,6 @@
 
 from numbers import Integral, Real
 
-from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -10,6 +9,7 @@ from sklearn_slide._callbacks import CallbackSupportMixin, begin_fit
 from sklearn_slide._core.layers import ACTIVATIONS
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
+from sklearn_slide._core.parallel import count_threads
 from sklearn_slide._fitting import FittingMixin
 from sklearn_slide._lsh import LSH
 from sklearn_slide._model import join
@@ -249,7 +249,11 @@ class SlideClassifier(
         "label_weight": ["array-like", StrOptions({"propensity"}), None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+            None,
+        ],
         "verbose": ["verbose"],
     }
 
@@ -314,7 +318,7 @@ class SlideClassifier(
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
-        tags.non_deterministic = effective_n_jobs(self.n_jobs) > 1
+        tags.non_deterministic = self.n_jobs != 0 and count_threads(self.n_jobs) > 1
         return tags
 
     @attributes_kept_on_failure

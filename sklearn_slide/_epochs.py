@@ -12,6 +12,10 @@ from sklearn_slide._progress import Progress
 from sklearn_slide._samples import mean_label_weight
 
 
+class Diverged(ValueError):
+    """A loss is not finite."""
+
+
 class Patience:
     """Tells when a value no longer falls, by tol or more, for n_iter_no_change epochs in a row."""
 
@@ -38,6 +42,7 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
     attributes() gives those of an estimator as if training had stopped.
     """
     model, best = trainer.model, None
+    trainer.compile()
     patience = Patience(estimator.tol, estimator.n_iter_no_change)
     progress = Progress(estimator.verbose, trainer.n_passes, len(rates) - 1)
     for epoch_rates in pairwise(rates):
@@ -60,11 +65,11 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
 
 
 def _run_epoch(trainer, rates, progress, rate):
-    """Run an epoch; a loss that is not finite is a ValueError that names the learning rate."""
+    """Run an epoch; a loss that is not finite is an error that names the learning rate."""
     try:
         return trainer.run_epoch(rates, progress.add)
     except FloatingPointError as error:
-        raise ValueError(
+        raise Diverged(
             f"{error}: the weights diverge with learning_rate_init={rate!r}. Lower it, or scale X, for "
             "instance by sklearn.preprocessing.normalize."
         ) from error
@@ -89,5 +94,5 @@ def _warn_of_divergence(trainer, loss, active_size, rate):
             f"learning_rate_init={rate!r}. Lower it, or scale the rows of X, for instance by "
             "sklearn.preprocessing.normalize.",
             ConvergenceWarning,
-            stacklevel=6,  # the caller of fit, past two decorators
+            stacklevel=7,  # the caller of fit, past two decorators
         )

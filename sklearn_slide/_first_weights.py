@@ -53,12 +53,14 @@ def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jo
         n_features=n_features,
         places=None,
         seen=np.zeros(n_features, dtype=bool),
+        seen_labels=np.zeros(n_labels, dtype=bool),
+        kept_labels=None,
         seed=int(seed),
     )
 
 
 def grow(model, samples, places, n_labels, n_jobs):
-    """Return a Model with n_labels labels, of which the old ones stand at places, int32 ascending.
+    """Return a Model with n_labels labels, of which the old ones stand at places, int32.
 
     Old labels keep their weights, biases, direct weights and solver state. New ones start from the Samples,
     y as wide as n_labels, as all labels do in a first fit. Hash functions are drawn anew.
@@ -84,9 +86,12 @@ def grow(model, samples, places, n_labels, n_jobs):
             rows[places] = old_rows
     if direct is not None:
         direct = add_new_labels(network.direct, places, direct, n_labels)
+    seen_labels = np.zeros(n_labels, dtype=bool)
+    seen_labels[places] = model.seen_labels
     return replace(
         model,
         network=fresh._replace(direct=direct),
+        seen_labels=seen_labels,
         training=TrainingState(old._replace(output=state)),
         hasher=None,
     )
@@ -238,7 +243,7 @@ def find_pairs(samples, n_features, n_labels, limit, gain):
 def add_new_labels(direct, places, fresh, n_labels):
     """Return the pairs of direct, whose label y is now places[y], and those of fresh with a new label.
 
-    places int32 (number of old labels,), ascending positions among the n_labels labels of fresh.
+    places int32 (number of old labels,), positions among the n_labels labels of fresh.
     """
     is_new = np.ones(n_labels, dtype=bool)
     is_new[places] = False

@@ -8,9 +8,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from sklearn_slide._core.active_set import make_sampler
+from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._early_stopping import Validation, hold_out
-from sklearn_slide._epochs import run_epochs
+from sklearn_slide._epochs import Diverged, run_epochs
 from sklearn_slide._first_weights import first_model, grow
+from sklearn_slide._input_forms import check_samples, check_targets
 from sklearn_slide._labels import Labels, is_multilabel
 from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
 from sklearn_slide._model import ModelSettings, join
@@ -41,7 +43,7 @@ class FittingMixin:
         Raises
         ------
         ValueError
-            If X or y is not allowed in `fit`.
+            If X, y or a parameter is not allowed in `fit`.
 
         Examples
         --------
@@ -52,14 +54,20 @@ class FittingMixin:
         True
         """
         model = clone(self)
+        model._validate_params()
         data = model._check_data(X, y, None, going_on=False)
         return model._fit_bytes(model._encode(data, choose_scale(as_rows(data[0]))))
 
     def _check_data(self, X, y, sample_weight, going_on, classes=None, partial=False):
         """Validate X, y and weights, note what they tell of the labels, and return the three.
 
-        Samples of weight 0 are left out. Going on from a model, they must go with what it knows.
+        Samples of weight 0 are left out, but their classes are not. Going on from a model, they must go with
+        what it knows.
         """
+        if partial and going_on:
+            self._validate_params()  # scikit-learn does so in a first call alone
+        check_samples(X)
+        check_targets(y)
         X, y = validate_data(
             self,
             X,
@@ -72,12 +80,12 @@ class FittingMixin:
         )
         if not is_multilabel(y):
             y = column_or_1d(y, warn=True)
-        if sample_weight is not None:
-            X, y, sample_weight = keep_weighted(X, y, sample_weight)
         if going_on:
             self._labels = self._labels.extend(y, classes, partial)
         else:
             self._labels = Labels.find(y, classes, partial)
+        if sample_weight is not None:
+            X, y, sample_weight = keep_weighted(X, y, sample_weight)
         return X, y, sample_weight
 
     def _settings(self):
@@ -146,9 +154,10 @@ class FittingMixin:
         )
 
     def _grown(self, samples, known):
-        """Return the Model with rows for the labels that are not among the known Labels."""
+        """Return the Model with rows for those Labels that were not known, and all rows in their places."""
         model, labels = self._model.to_train(self._settings()), self._labels
-        if len(labels) == len(known):
+        places = labels.places_of(known)
+        if places is None:
             return model
         sizes = [layer.shape[1] for layer in model.network.hidden]
         require_memory(
@@ -156,27 +165,30 @@ class FittingMixin:
             f"A network of {model.n_features} features, {sizes} hidden units and {len(labels)} labels",
             "Add fewer labels.",
         )
-        return grow(model, samples, labels.places_of(known), len(labels), self.n_jobs)
+        return grow(model, samples, places, len(labels), self.n_jobs)
 
     def _train(self, model, samples, rates, task, validation=None, earlier=()):
         """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""
+        before = vars(self).get("_model")
         self._take(model)
+        tell_of_compilation(self.verbose)
         trainer = Trainer(model, samples, TrainingSettings.of(self))
 
         def attributes():
             return self._as_if_stopped([*earlier, model])
 
-        run_epochs(self, trainer, rates, task, validation, attributes)
+        try:
+            run_epochs(self, trainer, rates, task, validation, attributes)
+        except Diverged:
+            if before is not None and before.shares_arrays(model):
+                before.diverged = True
+            raise
         self._take(model)
 
     def _rates(self, n_epochs, falling):
         """Return the learning rates at the ends of epochs: falling to 0, or constant."""
         last = 0 if falling else self.learning_rate_init
         return np.linspace(self.learning_rate_init, last, n_epochs + 1)
-
-    def _take(self, model):
-        """Make a Model the one that predicts."""
-        self._model, self._ranker = model, None
 
     def _start_history(self):
         """Forget the epochs of an earlier fit."""

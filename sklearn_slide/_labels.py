@@ -17,7 +17,7 @@ _KINDS = {True: "a multi-label indicator", False: "class labels"}
 class Labels:
     """The labels of a classifier, in the order of its outputs, and the form of y that it was fitted with."""
 
-    classes: np.ndarray  # (n_labels,): sorted class labels, or what the columns of an indicator are called
+    classes: np.ndarray  # (n_labels,): sorted class labels, or names of an indicator's columns
     multilabel: bool  # y is an indicator, not one class label for each sample
     sparse: bool  # the indicator was sparse
     dtype: Any  # of y
@@ -27,7 +27,7 @@ class Labels:
         """Return the labels that validated y may hold in a first call to fit or, if partial, partial_fit."""
         multilabel = _check_kind(y)
         if classes is not None:
-            found = np.unique(classes)
+            found = _column_names(classes) if multilabel else np.unique(classes)
         elif multilabel:
             found = np.arange(y.shape[1])
         elif partial:
@@ -39,7 +39,11 @@ class Labels:
         return labels
 
     def extend(self, y, classes, partial):
-        """Return the labels after a later call with validated y: these, or more of them in partial_fit."""
+        """Return the labels after a later call with validated y: these, or more of them in partial_fit.
+
+        classes name the columns of an indicator in their order, which may be another one than before: the
+        places of the labels are then others, but each name stays the same label.
+        """
         multilabel = _check_kind(y)
         if multilabel != self.multilabel:
             raise ValueError(
@@ -48,13 +52,20 @@ class Labels:
             )
         found = self.classes
         if classes is not None:
-            found = np.unique(classes)
-            if not np.isin(self.classes, found).all():
+            found = _column_names(classes) if multilabel else np.unique(classes)
+            missing = set(self.classes.tolist()) - set(found.tolist())
+            if missing:
                 raise ValueError(
                     f"classes={_shorten(found)} is not the same as on the last call to partial_fit or fit, "
-                    f"nor all of them and more: {_shorten(self.classes)}. Leave it out, or fit anew."
+                    f"nor all of them and more: {min(missing, key=str)!r} is missing of "
+                    f"{_shorten(self.classes)}. Leave classes out, add what is missing, or fit anew."
                 )
-        elif partial and self.multilabel and y.shape[1] > len(self.classes):
+        elif partial and multilabel and y.shape[1] > len(self.classes):
+            if not np.array_equal(self.classes, np.arange(len(self.classes))):
+                raise ValueError(
+                    f"y has {y.shape[1]} columns, but only {len(self.classes)} have names: "
+                    f"{_shorten(self.classes)}. Pass the names of all columns to partial_fit as classes."
+                )
             found = np.arange(y.shape[1])
         labels = replace(self, classes=found)
         labels._check_columns(y)
@@ -72,8 +83,11 @@ class Labels:
         return len(self.classes)
 
     def places_of(self, others):
-        """Return the positions of other Labels, all of which are among these, int32 ascending."""
-        return np.searchsorted(self.classes, others.classes).astype(np.int32)
+        """Return the positions of other Labels among these, int32, or None if both are the same."""
+        if np.array_equal(self.classes, others.classes):
+            return None
+        place = {name: position for position, name in enumerate(self.classes.tolist())}
+        return np.array([place[name] for name in others.classes.tolist()], dtype=np.int32)
 
     def encode(self, y):
         """Turn validated y into a Pattern of true labels, sorted and without duplicates."""
@@ -112,7 +126,8 @@ def encode_indicator(y):
         raise ValueError(
             "y must be a binary indicator of labels, with no values but 0 and 1 (a multi-label target), or "
             "one class label for each sample (a 1-D array). Got a 2-D y that holds "
-            f"{values[~valid].flat[0]!r}."
+            f"{np.asarray(values[~valid]).ravel()[0].item()!r}. If what is above 0 is true, "
+            "give (y > 0).astype(int)."
         )
     y = sp.csr_array(y, copy=True)
     y.eliminate_zeros()
@@ -130,6 +145,22 @@ def encode_classes(y, classes):
         )
     positions = np.searchsorted(classes, y)
     return Pattern(np.arange(len(y) + 1, dtype=np.int64), positions.astype(np.int32))
+
+
+def _column_names(classes):
+    """Return the names of columns in their order, an array; raise ValueError if one comes twice."""
+    names = np.asarray(classes)
+    if names.ndim != 1:
+        raise ValueError(
+            f"classes must be 1-D, a name for each column of y. Got shape {names.shape}. Give a list of them."
+        )
+    values, counts = np.unique(names, return_counts=True)
+    if len(values) < len(names):
+        raise ValueError(
+            f"classes must not name a column of y twice. Got {values[counts > 1].tolist()[0]!r} "
+            f"{counts.max()} times. Give each column a name of its own."
+        )
+    return names
 
 
 def _shorten(values):

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_slide._core.active_set import SELECTIONS, Lookup
+from sklearn_slide._core.active_set import SELECTIONS
 from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, longest_hash
 from sklearn_slide._core.tables import RehashSchedule, auto_rehash_interval
 
@@ -112,15 +112,21 @@ class LSH(BaseEstimator):
 
     def draw_hasher(self, n_units, n_labels, seed):
         """Draw hash functions of vectors of n_units numbers, for the tables of n_labels labels."""
-        length = self.hash_length
-        if length == "auto":
-            length = auto_hash_length(self.family, n_labels)
         rng = np.random.RandomState(seed)
-        return FAMILIES[self.family].draw(n_units, self.n_tables, length, rng)
+        return FAMILIES[self.family].draw(n_units, self.n_tables, self._length(n_labels), rng)
 
-    def lookup(self):
-        """Return how the buckets are read, a Lookup."""
-        return Lookup(SELECTIONS[self.selection], self.min_collisions, self.bucket_size)
+    def table_bytes(self, n_labels):
+        """Compute the memory that the tables of n_labels labels take, in bytes."""
+        n_codes = 2 ** (self._length(n_labels) * FAMILIES[self.family].hash_bits)
+        return 4 * self.n_tables * (n_labels + n_codes + 1)
+
+    def _length(self, n_labels):
+        """Return the number of hashes that make up a key, for the tables of n_labels labels."""
+        return auto_hash_length(self.family, n_labels) if self.hash_length == "auto" else self.hash_length
+
+    def chosen_selection(self):
+        """Return how labels are taken from the buckets, one of SELECTIONS."""
+        return SELECTIONS[self.selection](self.bucket_size, self.min_collisions)
 
     def schedule(self, n_labels, n_passes):
         """Return the RehashSchedule of tables whose first build comes after n_passes passes."""

@@ -37,6 +37,26 @@ def require_memory(n_bytes, purpose, way_out):
         )
 
 
+def held_bytes(state):
+    """Sum the bytes of all arrays that attributes, tuples, lists and dicts hold, each memory once."""
+    blocks, todo, seen = {}, [state], set()
+    while todo:
+        held = todo.pop()
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        if isinstance(held, np.ndarray):
+            address = held.__array_interface__["data"][0]
+            blocks[address] = max(blocks.get(address, 0), held.nbytes)
+        elif isinstance(held, dict):
+            todo += held.values()
+        elif isinstance(held, list | tuple):
+            todo += held
+        elif hasattr(held, "__dict__") and not isinstance(held, type) and not callable(held):
+            todo.append(vars(held))
+    return sum(blocks.values())
+
+
 def network_bytes(n_features, n_labels, hidden_layer_sizes, solver, n_pairs=0):
     """Compute the memory that a network takes, in bytes, with the state of its solver.
 
@@ -58,9 +78,10 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
     n_units = sizes[-1] if sizes else n_features
     # sums of hidden vectors, with these or with random weights for labels without samples
     first_weights = 4 * n_units * (n_labels + max(samples.x.n_rows, n_labels))
-    tables = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0
+    tables = settings.lsh.table_bytes(n_labels) if n_hashed else 0
+    codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
     networks = n_estimators * network
-    most = networks + max(first_weights, 2 * tables)  # tables are built from codes of the same size
+    most = networks + max(first_weights, tables + codes)
     return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy
 
 

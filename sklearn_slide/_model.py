@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._core.layers import Batch, Layer, LayerState, Network, NetworkState
+from sklearn_slide._core.layers import Layer, LayerState, Network, NetworkState
 from sklearn_slide._core.matrices import Quantized, float_rows, quantize
 from sklearn_slide._core.optimizers import Adagrad, Adam
 from sklearn_slide._core.sgd import Index
@@ -86,21 +86,23 @@ class Model:
     n_features: int  # of X
     places: np.ndarray | None  # int32 (n_features,): rows of features in the network, -1 for none; None: all
     seen: np.ndarray  # bool (n_features,): whether a training sample had the feature
+    seen_labels: np.ndarray  # bool (n_labels,): whether the label was true for a training sample
+    kept_labels: np.ndarray | None  # int32, the labels that have rows in the network, ascending; None: all
     seed: int
     hasher: Any = None  # of hidden vectors and labels, one of FAMILIES
     n_passes: int = 0  # over training samples
     n_epochs: int = 0
     stored_dtype: str = "float32"  # of the weights in a pickle
+    diverged: bool = False  # training that diverged has written on the weights
 
     def __post_init__(self):
         if self.hasher is None:
             network = self.network
             self.hasher = self.settings.lsh.draw_hasher(network.n_units, network.n_labels, self.seed)
 
-    def batch(self, X):
-        """Turn validated samples X into the Batch of Rows and network that predictions take."""
-        x = scale_rows(as_rows(X), self.input_scale)
-        return Batch(place_features(x, self.places), self.network)
+    def rows(self, X):
+        """Turn validated samples X into the Rows that the network takes."""
+        return place_features(scale_rows(as_rows(X), self.input_scale), self.places)
 
     def to_train(self, settings):
         """Return a Model that training may change, for ModelSettings that must be those it was made with.
@@ -111,9 +113,24 @@ class Model:
         self.require_trainable()
         self.require_settings(settings)
         training = self.training
-        network, solver, index = _writable((self.network, training.solver, training.index))
+        parts = self.network, self.hasher, training.solver, training.index
+        network, hasher, solver, index = _writable(parts)
         training = TrainingState(solver, index, copy(training.schedule))
-        return replace(self, network=network, training=training)
+        return replace(self, network=network, hasher=hasher, training=training)
+
+    def shares_arrays(self, other):
+        """Tell whether training another Model changes weights of this one."""
+        own_layers, others = [(*model.network.hidden, model.network.output) for model in (self, other)]
+        pairs = zip(own_layers, others, strict=False)
+        return any(own.weights is its.weights for own, its in pairs)
+
+    def require_sound(self):
+        """Raise ValueError if the weights are not fit for predictions."""
+        if self.diverged:
+            raise ValueError(
+                "The weights diverged in the last partial_fit or warm start, which raised an error. Fit "
+                "anew, or go on from a copy (copy.deepcopy) of before; lower learning_rate_init, or scale X."
+            )
 
     def require_trainable(self):
         """Raise ValueError if there is nothing that training could go on from."""
@@ -138,25 +155,35 @@ class Model:
         """Return the weight matrices of the layers, in units of X as it is."""
         layers = (*self.network.hidden, self.network.output)
         coefs = [float_rows(layer.weights, 0, layer.shape[0]) for layer in layers]
-        coefs[-1] = coefs[-1].T
+        coefs[-1] = self.spread_labels(coefs[-1].T, 0)
         if len(coefs) > 1:
             coefs[0] = self._spread(coefs[0])
         return [self._unscaled(coefs[0]), *coefs[1:]]
 
     def intercepts(self):
         """Return the bias vectors of the layers."""
-        return [layer.biases[0] for layer in self.network.hidden] + [self.network.output.biases[:, 0]]
+        of_labels = self.spread_labels(self.network.output.biases[:, 0], -np.inf)
+        return [layer.biases[0] for layer in self.network.hidden] + [of_labels]
 
     def direct_coef(self):
         """Return the direct weights, a CSR array (n_features, n_labels), in units of X as it is."""
-        direct, shape = self.network.direct, (self.n_features, self.network.n_labels)
+        direct, shape = self.network.direct, (self.n_features, len(self.seen_labels))
         if direct is None:
             return sp.csr_array(shape, dtype=np.float32)
         counts, weights = np.diff(direct.indptr), direct.weights
         if isinstance(weights, Quantized):
             weights = np.repeat(weights.scales, counts) * weights.values
         indptr = np.concatenate([[0], np.cumsum(self._spread(counts))])
-        return sp.csr_array((self._unscaled(weights), direct.labels, indptr), shape=shape)
+        labels = direct.labels if self.kept_labels is None else self.kept_labels[direct.labels]
+        return sp.csr_array((self._unscaled(weights), labels, indptr), shape=shape)
+
+    def spread_labels(self, values, missing):
+        """Return values of the network's labels, in the last axis, as those of all labels."""
+        if self.kept_labels is None:
+            return values
+        full = np.full((*values.shape[:-1], len(self.seen_labels)), missing, dtype=values.dtype)
+        full[..., self.kept_labels] = values
+        return full
 
     def _unscaled(self, weights):
         """Turn weights of the scaled input into those of X as it is."""
@@ -173,10 +200,13 @@ class Model:
     def compact(self, dtype, n_jobs):
         """Return the model without what training needs, its weights rounded to dtype, one of DTYPES.
 
-        Features that no training sample had are dropped, but not from a linear model. Biases stay float32,
-        and direct weights of 0 are left out.
+        Labels that were never true are dropped, and features that no training sample had, but not from a
+        linear model. Biases stay float32, and direct weights of 0 are left out.
         """
-        network, places = self.network, None
+        network, places, labels = self.network, None, None
+        if self.seen_labels.any() and not self.seen_labels.all():
+            labels = np.flatnonzero(self.seen_labels).astype(np.int32)
+            network = _take_labels(network, labels)
         kept = np.flatnonzero(self.seen).astype(np.int32)
         if network.input is not None and len(kept) < self.n_features:
             places = np.full(self.n_features, -1, dtype=np.int32)
@@ -189,7 +219,15 @@ class Model:
         network = network.replace_layers(hidden, output[0])
         if network.direct is not None:
             network = network._replace(direct=_drop_zeros(_round_direct(network.direct, dtype)))
-        return replace(self, network=network, training=None, places=places, stored_dtype=dtype)
+        return replace(
+            self,
+            network=network,
+            training=None,
+            places=places,
+            kept_labels=labels,
+            hasher=None,
+            stored_dtype=dtype,
+        )
 
     def __getstate__(self):
         if self.stored_dtype != "float16":
@@ -247,6 +285,8 @@ def join(models):
         n_features=models[0].n_features,
         places=None,
         seen=models[0].seen,
+        seen_labels=models[0].seen_labels,
+        kept_labels=None,
         seed=models[0].seed,
         n_passes=sum(model.n_passes for model in models),
         n_epochs=sum(model.n_epochs for model in models),
@@ -271,6 +311,19 @@ def _take_features(network, kept):
     if direct is not None:
         direct = direct._replace(indptr=np.append(direct.indptr[kept], direct.indptr[-1:]))
     return network._replace(input=first, direct=direct)
+
+
+def _take_labels(network, kept):
+    """Return the Network of the labels kept alone, int32 ascending."""
+    output, direct = Layer(*(part[kept] for part in network.output)), network.direct
+    if direct is not None:
+        places = np.full(network.n_labels, -1, dtype=np.int32)
+        places[kept] = np.arange(len(kept), dtype=np.int32)
+        found = places[direct.labels] >= 0
+        indptr = np.concatenate([[0], np.cumsum(found)])[direct.indptr]
+        labels = places[direct.labels[found]]
+        direct = direct._replace(indptr=indptr, labels=labels, weights=direct.weights[found])
+    return network._replace(output=output, direct=direct)
 
 
 def _round(values, dtype, n_jobs):

@@ -6,6 +6,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_slide
 from sklearn_slide._callbacks import without_running_fit
+from sklearn_slide._memory import held_bytes
 
 _STAMP = "_sklearn_slide_version"
 
@@ -28,10 +29,12 @@ class InconsistentSlideVersionWarning(InconsistentVersionWarning):
 class PersistenceMixin:
     """What a classifier stores: all but a fit that is under way and what predictions make anew."""
 
+    def __sizeof__(self):
+        return super().__sizeof__() + held_bytes(vars(self))
+
     def __getstate__(self):
         state = without_running_fit(super().__getstate__())
-        if "_ranker" in state:
-            state = {**state, "_ranker": None}
+        state.pop("_ranker", None)
         return {**state, _STAMP: sklearn_slide.__version__}
 
     def __setstate__(self, state):
@@ -45,3 +48,5 @@ class PersistenceMixin:
         if version != sklearn_slide.__version__:
             warnings.warn(InconsistentSlideVersionWarning(name, version), stacklevel=2)
         super().__setstate__(state)
+        if "_model" in state:
+            self._take(self._model)

@@ -7,8 +7,10 @@ import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_slide._core.losses import LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_slide._core.compilation import tell_of_compilation
+from sklearn_slide._core.losses import LOG_ACTIVATIONS, LOSSES, OUTPUT_ACTIVATIONS
 from sklearn_slide._core.rows import Pattern
+from sklearn_slide._input_forms import check_samples
 from sklearn_slide._memory import require_memory
 from sklearn_slide._model import DTYPES
 from sklearn_slide._progress import RowProgress
@@ -39,7 +41,7 @@ class PredictionMixin:
     @property
     def n_outputs_(self):
         """Number of outputs, one for each label."""
-        return self._fitted.network.n_labels
+        return len(self._fitted.seen_labels)
 
     @property
     def n_layers_(self):
@@ -48,8 +50,9 @@ class PredictionMixin:
 
     @property
     def out_activation_(self):
-        """Name of the output activation function: 'softmax' for the softmax loss, else 'logistic'."""
-        return LOSSES[self._fitted.settings.loss].out_activation
+        """Name of the output activation: 'softmax' for class labels or the softmax loss, else 'logistic'."""
+        loss = LOSSES[self._fitted.settings.loss]
+        return loss.out_activation if self._labels.multilabel else "softmax"
 
     @property
     def n_iter_(self):
@@ -98,7 +101,7 @@ class PredictionMixin:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The input data.
         k : int, default=5
-            The number of labels, at most `n_outputs_`.
+            The number of labels; of fewer than k labels, all are returned.
         check_input : bool, default=True
             False leaves out the checks of X, which take longer than the ranking of a single sample among some
             thousand labels. X must then be CSR of float32 with `n_features_in_` columns, sorted indices, no
@@ -106,10 +109,10 @@ class PredictionMixin:
 
         Returns
         -------
-        labels : ndarray of shape (n_samples, k)
+        labels : ndarray of shape (n_samples, min(k, n_outputs_))
             Class labels, or column numbers of a multi-label y, best first; of equal scores the one that
             comes first in `classes_`.
-        scores : ndarray of shape (n_samples, k)
+        scores : ndarray of shape (n_samples, min(k, n_outputs_))
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
 
@@ -127,12 +130,10 @@ class PredictionMixin:
         >>> labels.shape, scores.shape
         ((4, 3), (4, 3))
         """
-        batch = self._check_rows(X) if check_input else self._fitted.batch(X)
-        if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
-            raise ValueError(
-                f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
-            )
-        positions, scores = self._rank(batch, int(k))
+        ranker, x = self._prepare(X, check_input)
+        if not isinstance(k, Integral) or k < 1:
+            raise ValueError(f"k must be an int of at least 1. Got {k!r}.")
+        positions, scores = self._rank(ranker, x, min(int(k), ranker.n_labels))
         return self._labels.decode(positions), scores
 
     def predict(self, X):
@@ -161,14 +162,14 @@ class PredictionMixin:
         >>> SlideClassifier(random_state=0).fit(X, Y).predict(X).shape
         (300, 40)
         """
-        batch = self._check_rows(X)
+        ranker, x = self._prepare(X)
         if not self._labels.multilabel:
-            return self._labels.decode(self._rank(batch, 1)[0][:, 0])
+            return self._labels.decode(self._rank(ranker, x, 1)[0][:, 0])
         if self.out_activation_ == "logistic":
             # p > 1/2 where the score is positive
-            pattern = Pattern(*self._get_ranker().positive(batch, self._report(batch)))
+            pattern = Pattern(*ranker.positive(x, self._report(x)))
         else:
-            likely = sp.csr_array(self._probabilities(batch) > 0.5)
+            likely = sp.csr_array(self._probabilities(ranker, x) > 0.5)
             pattern = Pattern(likely.indptr, likely.indices)
         return self._labels.indicator(pattern)
 
@@ -198,7 +199,7 @@ class PredictionMixin:
         >>> SlideClassifier(random_state=0).fit(X, y).decision_function(X).shape
         (1797, 10)
         """
-        scores = self._dense_scores(self._check_rows(X))
+        scores = self._dense_scores(*self._prepare(X))
         if not self._labels.multilabel and self.n_outputs_ == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
@@ -232,7 +233,7 @@ class PredictionMixin:
         >>> SlideClassifier(random_state=0).fit(X, y).predict_proba(X).shape
         (1797, 10)
         """
-        return self._probabilities(self._check_rows(X))
+        return self._probabilities(*self._prepare(X))
 
     def predict_log_proba(self, X):
         """Compute the logarithm of `predict_proba`.
@@ -260,12 +261,14 @@ class PredictionMixin:
         >>> bool((SlideClassifier(random_state=0).fit(X, y).predict_log_proba(X) <= 0).all())
         True
         """
-        return np.log(self.predict_proba(X))
+        scores = self._dense_scores(*self._prepare(X), copies=4)
+        return LOG_ACTIVATIONS[self.out_activation_](scores.astype(np.float64))
 
     def compact(self, dtype="float32"):
         """Drop what only training needs, and round the weights if asked for, to serve predictions.
 
-        Features that no training sample had are dropped as well: their weights are still the random ones.
+        Features that no training sample had are dropped as well: their weights are still the random ones. So
+        are labels that were never true: they keep their places in `classes_`, and score -inf.
 
         Parameters
         ----------
@@ -301,49 +304,53 @@ class PredictionMixin:
                 f"The classifier is already compact, with dtype={self._model.stored_dtype!r}. Compact the "
                 "one that was fitted, or fit again."
             )
-        self._model = self._model.compact(dtype, self.n_jobs)
+        self._take(self._model.compact(dtype, self.n_jobs))
         return self
 
-    def _check_rows(self, X):
-        """Validate X, and return its Batch."""
+    def _take(self, model):
+        """Make a Model the one that predicts."""
+        self._model, self._ranker = model, Ranker(model)
+
+    def _prepare(self, X, check_input=True):
+        """Return the Ranker and the Rows of X, validated if asked for.
+
+        They are of one model, even if another thread trains the classifier and puts a larger one in place.
+        """
         check_is_fitted(self)
-        if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
-            X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
-        return self._model.batch(X)
-
-    def _get_ranker(self):
-        """Return the Ranker of the model as it is."""
-        ranker = vars(self).get("_ranker")
-        if ranker is None or ranker.model is not self._model:
-            ranker = self._ranker = Ranker(self._model)
+        if check_input:
+            check_samples(X)
+            if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
+                X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
+        ranker = self._ranker
+        ranker.model.require_sound()
         ranker.n_jobs = self.n_jobs
-        return ranker
+        tell_of_compilation(self.verbose)
+        return ranker, ranker.model.rows(X)
 
-    def _report(self, batch):
-        """Return a function that is told how many samples of a Batch are done."""
-        return RowProgress(self.verbose, batch.x.n_rows).add
+    def _report(self, x):
+        """Return a function that is told how many samples of Rows are done."""
+        return RowProgress(self.verbose, x.n_rows).add
 
-    def _rank(self, batch, k):
+    def _rank(self, ranker, x, k):
         """Return the positions of the k best labels, and their scores."""
-        ranker, report = self._get_ranker(), self._report(batch)
-        if self.retrieval == "lsh":
-            return ranker.best_retrieved(batch, k, report)
-        return ranker.best(batch, k, report)
+        methods = {"exact": ranker.best, "lsh": ranker.best_retrieved}
+        if self.retrieval not in methods:
+            raise ValueError(f"retrieval must be 'exact' or 'lsh'. Got {self.retrieval!r}.")
+        return methods[self.retrieval](x, k, self._report(x))
 
-    def _probabilities(self, batch):
-        """Compute the probability of every label, float64 (n_samples, n_outputs_)."""
-        scores = self._dense_scores(batch, copies=4)
-        probabilities = OUTPUT_ACTIVATIONS[self.out_activation_](scores)
-        if self.out_activation_ == "logistic" and not self._labels.multilabel:
-            probabilities /= probabilities.sum(axis=1, keepdims=True)
-        return probabilities
+    def _probabilities(self, ranker, x):
+        """Compute the probability of every label, float64 (n_samples, n_outputs_).
 
-    def _dense_scores(self, batch, copies=1):
+        For class labels that is the softmax for each loss: where labels are true independently of each other
+        with odds exp(z), the probability that just this one is true, given that one is.
+        """
+        return OUTPUT_ACTIVATIONS[self.out_activation_](self._dense_scores(ranker, x, copies=4))
+
+    def _dense_scores(self, ranker, x, copies=1):
         """Compute the score of every label, if that many copies of the array fit in memory."""
-        n_samples = batch.x.n_rows
         require_memory(
-            4 * copies * n_samples * self.n_outputs_,
-            f"A dense result of {n_samples} samples x {self.n_outputs_} labels",
+            4 * copies * x.n_rows * ranker.n_labels,
+            f"A dense result of {x.n_rows} samples x {ranker.n_labels} labels",
             "Use predict_top_k, or fewer samples at a time.",
         )
-        return self._get_ranker().scores(batch, self._report(batch))
+        return ranker.scores(x, self._report(x))

@@ -7,6 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_scalar, gen_batches
 
+from sklearn_slide._sparse import check_indices
+
 BLOCK_SIZE = 2**20  # dense scores that are searched at a time for the best labels
 
 
@@ -59,6 +61,7 @@ def compare(y_true, y_pred, k, *, class_labels=True):
 
 def as_array(y, name):
     """Return sparse input as it is and anything else as an ndarray of at least one dimension."""
+    check_indices(y, name)
     try:
         array = y if sp.issparse(y) else np.asarray(y)
     except ValueError:  # rows of different lengths

@@ -3,13 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, effective_n_jobs
 
 from sklearn_slide._core.active_set import make_sampler
-from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.losses import LOSSES
-from sklearn_slide._core.parallel import rows_of_round, run_parts, split_range
+from sklearn_slide._core.parallel import count_threads, rows_of_round, run_parts, split_range, thread_pool
 from sklearn_slide._core.sgd import Engine, Epoch, Index, make_scratch, pass_work, train_chunk
 from sklearn_slide._core.tables import allocate_tables, rebuild_tables
 from sklearn_slide._samples import rows_by_feature
@@ -69,14 +67,13 @@ class Trainer:
 
     def __init__(self, model, samples, settings):
         model.require_trainable()
-        samples = as_writable(samples)
         self.model, self.samples, self.shuffle = model, samples, settings.shuffle
-        self.n_jobs = effective_n_jobs(settings.n_jobs)
+        self.n_jobs = count_threads(settings.n_jobs)
         network, training = model.network, model.training
         sampler = make_sampler(network.n_labels, settings.n_active, settings.negatives)
         if sampler.n_hashed and training.index is None:
             tables = allocate_tables(model.hasher, network.n_labels)
-            training.index = Index(model.hasher, tables, model.settings.lsh.lookup())
+            training.index = Index(model.hasher, tables, model.settings.lsh.chosen_selection())
             training.schedule = model.settings.lsh.schedule(network.n_labels, model.n_passes)
         self.engine = Engine(
             batch=Batch(samples.x, network),
@@ -89,11 +86,18 @@ class Trainer:
         most_true = int(np.diff(samples.y.indptr).max(initial=0))
         self._scratches = [make_scratch(self.engine, most_true) for _ in range(self.n_jobs)]
         model.seen = model.seen | (np.bincount(samples.x.indices, minlength=model.n_features) > 0)
+        true = np.bincount(samples.y.indices, minlength=network.n_labels) > 0
+        model.seen_labels = model.seen_labels | true
 
     @property
     def n_passes(self):
         """Passes over samples in an epoch."""
         return len(self.samples.passes)
+
+    def compile(self):
+        """Compile what an epoch runs, or load it, so that the time of an epoch is that of the work."""
+        epoch = Epoch(0, self.model.seed, np.arange(0), np.zeros(2))
+        train_chunk(self.samples, 0, 0, epoch, self.engine, self._scratches[0])
 
     def run_epoch(self, rates, report=None):
         """Make the passes of an epoch, and return the means of the loss of a sample and of its active labels.
@@ -131,7 +135,7 @@ class Trainer:
 
         work = pass_work(self.samples, self.model.network, len(self._scratches[0].logits))
         size = rows_of_round(work) * self.n_jobs
-        with Parallel(n_jobs=self.n_jobs, prefer="threads", require="sharedmem") as parallel:
+        with thread_pool(self.n_jobs) as parallel:
             start = 0
             while start < self.n_passes:
                 stop = min(start + size, self.n_passes, self._next_build(start))

@@ -9,6 +9,8 @@ from sklearn.utils.validation import _check_sample_weight
 from sklearn_slide._labels import encode_classes
 from sklearn_slide.metrics import propensity_curve
 
+_LARGEST_WEIGHT = 1e9  # times a gradient, and squared, it is far from the largest float32
+
 
 def keep_weighted(X, y, sample_weight):
     """Return the rows of validated X and y whose weight is not zero, and their weights, float32.
@@ -16,6 +18,7 @@ def keep_weighted(X, y, sample_weight):
     Raise ValueError if a weight is negative or not finite, or all of them are zero.
     """
     weights = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
+    _require_moderate(weights, "sample_weight")
     kept = np.flatnonzero(weights)
     if not len(kept):
         raise ValueError("All weights in sample_weight are zero: give at least one sample a larger weight.")
@@ -122,7 +125,17 @@ def _as_weights(values, name, way_out):
             f"{name} must hold finite numbers, none of them negative. Got {given[~allowed][0]}. Give "
             f"{way_out}."
         )
+    _require_moderate(weights, name)
     return weights
+
+
+def _require_moderate(weights, name):
+    """Raise ValueError if a weight is so large that squares of gradients would overflow."""
+    if weights.max(initial=0.0) > _LARGEST_WEIGHT:
+        raise ValueError(
+            f"{name} holds {weights.max():.3g}; at most {_LARGEST_WEIGHT:.0e} is allowed. Divide the weights "
+            "by their mean: they are meant to be about 1."
+        )
 
 
 def _inverse_propensities(y, sample_weight, n_labels):

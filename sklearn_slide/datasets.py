@@ -1,32 +1,27 @@
-"""Data for extreme multi-label classification: a bundled task, a text format and a generator."""
+"""Data for extreme multi-label classification: a bundled task, text formats and a generator."""
 
-import bz2
-import gzip
 import lzma
-import zlib
-from array import array
+from contextlib import nullcontext
 from importlib import resources
-from numbers import Integral, Real
-from pathlib import Path
+from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import dump_svmlight_file
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.utils import Bunch, check_array, check_random_state, gen_batches
+from sklearn.utils import Bunch, check_array, gen_batches
 
+from sklearn_slide._generator import make_xmc_classification
 from sklearn_slide._sparse import as_configured
-from sklearn_slide._xmc_format import MAX_SIZE, parse_rows, read_header, read_lines, shorten
+from sklearn_slide._xmc_format import MAX_SIZE, make_csr, read_files, read_splits
+from sklearn_slide._xmc_io import open_lines, open_to_write
 
-__all__ = ["dump_xmc_file", "load_wordnet", "load_xmc_file", "make_xmc_classification"]
+__all__ = ["dump_xmc_file", "load_wordnet", "load_xmc_file", "load_xmc_splits", "make_xmc_classification"]
 
 WORDNET_STOP_WORDS = [
     *("an", "and", "are", "as", "at", "be", "by", "for", "from", "in"),
     *("is", "it", "of", "on", "or", "that", "the", "to", "used", "with"),
 ]
-
-CHUNK_SIZE = 2**20  # bytes of text that are parsed at a time
-BLOCK_SIZE = 2**20  # entries that are drawn at a time
 
 
 def load_wordnet(subset="train", *, vectorize=False, return_X_y=False):
@@ -126,35 +121,60 @@ def _read_synsets(path):
     return np.array(names, dtype=object), np.array(texts, dtype=object)
 
 
-def load_xmc_file(path):
-    r"""Load data in the text format of the Extreme Classification Repository.
+def load_xmc_file(f, labels=None, *, n_samples=None, n_features=None, n_labels=None, zero_based=True):
+    r"""Load data in the text formats of the Extreme Classification Repository.
 
-    The first line is ``n_samples n_features n_labels``. Each further line is a row, ``label,label,...
-    feature:value feature:value ...``. Labels, features or both may be missing: a row without labels starts
-    with a space. Labels and features are numbered from 0. The feature ids of a row ascend; its labels may
-    come in any order, and a repeated label counts once.
+    In one file, the first line is ``n_samples n_features n_labels``. Each further line is a row,
+    ``label,label,... feature:value feature:value ...``. Labels, features or both may be missing.
 
-    The file is read in chunks of about 1 MB. Memory grows with what was read, not with what the header says.
+    In two files, such as ``trn_X_Xf.txt`` and ``trn_X_Y.txt``, the first line is ``n_samples n_features`` or
+    ``n_samples n_labels``. Each further line is a row, ``feature:value feature:value ...`` or
+    ``label:1 label:1 ...``.
+
+    Labels and features of a row come in any order. A repeated label counts once; a repeated feature is
+    refused. The file is read in chunks of about 0.5 MB. Memory grows with what was read, not with what the
+    first line says.
 
     Parameters
     ----------
-    path : str or path-like
-        File to read; decompressed if the name ends in ``.gz`` or ``.bz2``.
+    f : str, path-like, file-like or int
+        File to read, or its descriptor. A file in gzip, bzip2 or xz is told by its first bytes, whatever its
+        name, and decompressed. A file object must be open in binary mode; it is not closed, and neither is a
+        descriptor.
+    labels : str, path-like, file-like or int, default=None
+        File of the labels, where `f` has the features alone.
+    n_samples, n_features, n_labels : int, default=None
+        Numbers of rows, features and labels, from 0 to 2**31 - 1. A file without the first line is read where
+        `n_features` and `n_labels` are given. Each line is a row then, but blank lines at the end only if
+        `n_samples` says so. A file with the first line may get larger `n_features` and `n_labels` than that
+        says.
+    zero_based : bool, "auto" or pair of these, default=True
+        Whether features and labels are counted from 0 (True) or from 1 (False). "auto" counts from 1 if the
+        file has the id `n_features` (`n_labels`), else from 0. Files that belong together may differ in
+        that: give them True or False. A pair is for features and labels; ``(False, True)`` reads
+        multi-label files of LIBSVM.
 
     Returns
     -------
     X : CSR of shape (n_samples, n_features), float32
-        Values of the features.
+        Values of the features, in each row by ascending feature.
     Y : CSR of shape (n_samples, n_labels), uint8
         Indicator of the labels.
 
     Raises
     ------
     ValueError
-        If the file is not in this format, with the name of the file, the line and what was expected: a header
-        of three numbers below 2**31; ids below those of the header; values finite in float32; lines of at
-        most 32 MiB; as many rows as the header says (further lines may only be blank); a compressed file that
-        is complete.
+        If the file is not in this format, with the name of the file, the line, what was expected, what came
+        and the way out. Expected are: sizes below 2**31; ids below the sizes; values finite in float32, and 0
+        or 1 for labels; lines of at most 32 MiB; as many rows as the first line says (further lines may only
+        be blank), in both files; a compressed file that is complete, and that takes at most 64 MiB and 100
+        times its size, as text and as arrays. Or if a parameter is outside its range.
+    TypeError
+        If `f` or `labels` is none of the four, or a file that is open in text mode.
+
+    See Also
+    --------
+    load_xmc_splits : Rows of such a file that are for training or testing.
 
     References
     ----------
@@ -175,53 +195,95 @@ def load_xmc_file(path):
     >>> Y.toarray()
     array([[1, 0, 1],
            [0, 0, 0]], dtype=uint8)
+
+    The same in two files, here file objects:
+
+    >>> from io import BytesIO
+    >>> X_again, Y_again = load_xmc_file(BytesIO(b"2 4\n1:0.5 3:1\n0:2\n"), BytesIO(b"2 3\n0:1 2:1\n\n"))
+    >>> (X_again != X).nnz, (Y_again != Y).nnz
+    (0, 0)
     """
-    # entries a row, features, values, labels a row, labels; such arrays grow in place, a sixteenth at a time
-    columns = array("i"), array("i"), array("f"), array("i"), array("i")
-    n_read = 0
-    with _open(path, "rb") as file:
-        try:
-            n_samples, n_features, n_labels = read_header(path, file)
-            while lines := read_lines(path, file, n_read + 2, CHUNK_SIZE):
-                n_rows = min(len(lines), n_samples - n_read)
-                rows = parse_rows(path, n_read + 2, lines[:n_rows], n_features, n_labels)
-                for column, new in zip(columns, rows, strict=True):
-                    column.frombytes(new.tobytes())
-                n_read += n_rows
-                for number, line in enumerate(lines[n_rows:], n_read + 2):
-                    if not line.isspace():
-                        problem = f"expected {n_samples} rows, as the header says, got also {shorten(line)}"
-                        raise ValueError(f"{path}, line {number}: {problem}")
-        except (EOFError, zlib.error, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # of the system, not the compression
-                raise
-            problem = f"expected a whole {Path(path).suffix} file, got a damaged or cut one: {error}"
-            raise ValueError(f"{path}, after line {n_read + 1}: {problem}") from error
-    if n_read < n_samples:
-        problem = f"expected {n_samples} rows, as the header says, got only {n_read}"
-        raise ValueError(f"{path}, line {n_read + 2}: {problem}")
-    counts, indices, values, label_counts, label_indices = columns
-    Y = _make_csr(np.ones(len(label_indices), np.uint8), label_indices, label_counts, n_labels)
+    given = {"n_samples": n_samples, "n_features": n_features, "n_labels": n_labels}
+    for name, size in given.items():
+        _check_size(name, size)
+    bases = zero_based if isinstance(zero_based, tuple | list) else (zero_based, zero_based)
+    if len(bases) != 2 or not all(isinstance(base, bool | np.bool_) or base == "auto" for base in bases):
+        raise ValueError(f"zero_based must be True, False, 'auto' or a pair of these, got {zero_based!r}")
+    bases = [base if isinstance(base, str) else bool(base) for base in bases]
+    with (
+        open_lines(f, "f") as reader,
+        nullcontext() if labels is None else open_lines(labels, "labels") as second,
+    ):
+        sizes, rows = read_files(reader, second, given, bases)
+    Y = make_csr(np.ones(len(rows.labels), np.uint8), rows.labels, rows.label_counts, sizes["n_labels"])
     Y.sum_duplicates()
     Y.data[:] = 1
-    return _make_csr(values, indices, counts, n_features), Y
+    return make_csr(rows.values, rows.ids, rows.counts, sizes["n_features"]), Y
 
 
-def _open(path, mode):
-    """Open a file in binary mode, through the compression that its name tells."""
-    opener = {".gz": gzip.open, ".bz2": bz2.open}.get(Path(path).suffix.lower(), open)
-    return opener(path, mode)
+def _check_size(name, size):
+    """Raise an error unless the size is None or one that a file may have."""
+    if size is not None and not (isinstance(size, Integral) and 0 <= size <= MAX_SIZE):
+        raise ValueError(f"{name} must be None or an int from 0 to {MAX_SIZE}, got {size!r}")
 
 
-def _make_csr(data, indices, counts, n_columns):
-    """Make CSR of arrays that stay where they are, from the number of entries of each row."""
-    indptr = np.zeros(len(counts) + 1, dtype=np.int32 if len(indices) <= MAX_SIZE else np.int64)
-    np.cumsum(counts, out=indptr[1:])
-    arrays = np.asarray(data), np.asarray(indices), indptr
-    return as_configured(sp.csr_matrix(arrays, shape=(len(counts), n_columns)))
+def load_xmc_splits(f, *, n_samples=None, zero_based=False):
+    r"""Load the rows of training or test sets from a split file of the Extreme Classification Repository.
+
+    Small data sets of the repository come as one file of all samples and two split files, such as
+    ``bibtex_trSplit.txt`` and ``bibtex_tstSplit.txt``. Each column of these is one random split, each number
+    a row of the data, counted from 1.
+
+    Parameters
+    ----------
+    f : str, path-like, file-like or int
+        File to read, as for :func:`load_xmc_file`.
+    n_samples : int, default=None
+        Number of rows of the data. If given, larger row numbers are refused.
+    zero_based : bool, default=False
+        Whether the file counts rows from 0 instead of 1.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_rows, n_splits), intp
+        Rows of each split, counted from 0.
+
+    Raises
+    ------
+    ValueError
+        If the file holds anything but columns of row numbers, with its name, the line, what was expected and
+        what came. If a parameter is outside its range.
+    TypeError
+        If `f` is no path, descriptor or file object, or a file that is open in text mode.
+
+    See Also
+    --------
+    load_xmc_file : Load the data.
+
+    Examples
+    --------
+    >>> from io import BytesIO
+    >>> from sklearn_slide.datasets import load_xmc_file, load_xmc_splits
+    >>> X, Y = load_xmc_file(BytesIO(b"3 2 2\n0 0:1\n1 1:1\n0,1 0:1 1:1\n"))
+    >>> train = load_xmc_splits(BytesIO(b"1 3\n3 2\n"), n_samples=3)
+    >>> test = load_xmc_splits(BytesIO(b"2 1\n"), n_samples=3)
+    >>> X_train, Y_train = X[train[:, 0]], Y[train[:, 0]]
+    >>> X_train.toarray()
+    array([[1., 0.],
+           [1., 1.]], dtype=float32)
+
+    As `cv` of scikit-learn's model selection, all splits at once:
+
+    >>> cv = list(zip(train.T, test.T))
+    """
+    _check_size("n_samples", n_samples)
+    if not isinstance(zero_based, bool | np.bool_):
+        raise ValueError(f"zero_based must be True or False, got {zero_based!r}")
+    with open_lines(f, "f") as reader:
+        return read_splits(reader, n_samples, zero_based)
 
 
-def dump_xmc_file(X, Y, path):
+def dump_xmc_file(X, Y, f):
     """Write data in the text format of the Extreme Classification Repository.
 
     Parameters
@@ -230,14 +292,17 @@ def dump_xmc_file(X, Y, path):
         Values of the features. They are stored as float32; all its digits are written.
     Y : {sparse matrix, sparse array, array-like} of shape (n_samples, n_labels)
         Indicator of the labels, 0 and 1.
-    path : str or path-like
-        File to write; compressed if the name ends in ``.gz`` or ``.bz2``.
+    f : str, path-like or file-like
+        File to write; compressed if the name ends in ``.gz``, ``.bz2`` or ``.xz``. A file object must be open
+        in binary mode; it is not closed.
 
     Raises
     ------
     ValueError
         If X and Y differ in their numbers of rows, if X holds a value that is not finite in float32, or if Y
         holds anything but 0 and 1. No file is written then.
+    TypeError
+        If `f` is none of the three, or a file that is open in text mode.
 
     Examples
     --------
@@ -259,7 +324,7 @@ def dump_xmc_file(X, Y, path):
         raise ValueError(f"X and Y must have the same number of rows, got {X.shape[0]} and {Y.shape[0]}")
     if not np.isin(Y.data, (0, 1)).all():
         raise ValueError("Y must be an indicator of labels, with no values but 0 and 1; binarize it first")
-    with _open(path, "wb") as file:
+    with open_to_write(f) as file:
         file.write(b"%d %d %d\n" % (*X.shape, Y.shape[1]))
         for block in gen_batches(X.shape[0], 4096):
             dump_svmlight_file(_canonical(X[block]), _canonical(Y[block]), file, multilabel=True)
@@ -271,132 +336,3 @@ def _canonical(block):
     block.eliminate_zeros()
     indices, indptr = block.indices.astype(np.int32), block.indptr.astype(np.int32)
     return sp.csr_matrix((block.data, indices, indptr), shape=block.shape)
-
-
-def make_xmc_classification(
-    n_samples=1000,
-    n_features=2000,
-    n_labels=500,
-    *,
-    n_features_per_sample=30,
-    n_labels_per_sample=3,
-    n_features_per_label=10,
-    noise=0.5,
-    label_exponent=0.5,
-    feature_exponent=1.0,
-    random_state=None,
-):
-    """Generate a random extreme multi-label problem that can be learned.
-
-    Labels follow a power law. Each has some characteristic features, drawn evenly. A feature of a sample is a
-    characteristic one of one of its labels, or, with probability `noise`, drawn by a power law of its own.
-    Values are drawn evenly from 0.5 to 1.5, then rows are scaled to unit length. Ids tell no frequencies.
-
-    Parameters
-    ----------
-    n_samples, n_features, n_labels : int, default=1000, 2000, 500
-        Shape of the problem, each from 1 to 2**31 - 1.
-    n_features_per_sample, n_labels_per_sample : float, default=30, 3
-        Mean number of distinct features and labels of a sample: one and a Poisson number, at most
-        `n_features` or `n_labels`. It gets fewer where 50 draws meet nothing new, as with `noise=0` once it
-        has all characteristic features of its labels.
-    n_features_per_label : int, default=10
-        Number of characteristic features of a label, each drawn from all features.
-    noise : float, default=0.5
-        Share of the draws of features that ignore the labels, from 0 to 1.
-    label_exponent, feature_exponent : float, default=0.5, 1.0
-        Exponents a of the power laws, from 0 to 10: a label, or a feature drawn as noise, is drawn with
-        probability proportional to r**-a, where r is its rank. Labels of the WordNet task follow about 0.5.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the random numbers. Pass an int for the same data at every call.
-
-    Returns
-    -------
-    X : CSR of shape (n_samples, n_features), float32
-        Samples, rows of unit length.
-    Y : CSR of shape (n_samples, n_labels), uint8
-        Indicator of the labels.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is not a number, or outside the range given above.
-
-    Examples
-    --------
-    >>> from sklearn_slide.datasets import make_xmc_classification
-    >>> X, Y = make_xmc_classification(n_samples=100, n_labels=5000, random_state=0)
-    >>> X.shape, Y.shape
-    ((100, 2000), (100, 5000))
-    """
-    for name, value, kind, low, high in (
-        ("n_samples", n_samples, Integral, 1, MAX_SIZE),
-        ("n_features", n_features, Integral, 1, MAX_SIZE),
-        ("n_labels", n_labels, Integral, 1, MAX_SIZE),
-        ("n_features_per_sample", n_features_per_sample, Real, 1, n_features),
-        ("n_labels_per_sample", n_labels_per_sample, Real, 1, n_labels),
-        ("n_features_per_label", n_features_per_label, Integral, 1, MAX_SIZE),
-        ("noise", noise, Real, 0, 1),
-        ("label_exponent", label_exponent, Real, 0, 10),
-        ("feature_exponent", feature_exponent, Real, 0, 10),
-    ):
-        if not isinstance(value, kind) or not low <= value <= high:
-            what = "an int" if kind is Integral else "a number"
-            raise ValueError(f"{name} must be {what} from {low} to {high}, got {value!r}")
-    rng = check_random_state(random_state)
-    draw_label = _power_law(rng, n_labels, label_exponent)
-    draw_noise = _power_law(rng, n_features, feature_exponent)
-    characteristic = rng.randint(n_features, size=(n_labels, n_features_per_label), dtype=np.int32)
-    columns = array("i"), array("i"), array("f"), array("i"), array("i")
-
-    for block in gen_batches(n_samples, int(BLOCK_SIZE / n_features_per_sample) + 1):
-        n_rows = block.stop - block.start
-        wanted = np.minimum(1 + rng.poisson(n_labels_per_sample - 1, n_rows), n_labels)
-        labels, label_counts = _draw_distinct(wanted, n_labels, lambda rows: draw_label(len(rows)))
-        label_starts = np.cumsum(label_counts) - label_counts
-
-        def draw_feature(rows, labels=labels, starts=label_starts, counts=label_counts):
-            label = labels[starts[rows] + (rng.random_sample(len(rows)) * counts[rows]).astype(np.intp)]
-            features = characteristic[label, rng.randint(n_features_per_label, size=len(rows))]
-            is_noise = rng.random_sample(len(rows)) < noise
-            features[is_noise] = draw_noise(np.count_nonzero(is_noise))
-            return features
-
-        wanted = np.minimum(1 + rng.poisson(n_features_per_sample - 1, n_rows), n_features)
-        features, counts = _draw_distinct(wanted, n_features, draw_feature)
-        values = rng.uniform(0.5, 1.5, size=len(features))
-        norms = np.sqrt(np.add.reduceat(values**2, np.cumsum(counts) - counts))
-        values /= np.repeat(norms, counts)
-        for column, new in zip(columns, (counts, features, values, label_counts, labels), strict=True):
-            column.frombytes(new.astype(column.typecode).tobytes())
-    counts, features, values, label_counts, labels = columns
-    Y = _make_csr(np.ones(len(labels), np.uint8), labels, label_counts, n_labels)
-    return _make_csr(values, features, counts, n_features), Y
-
-
-def _power_law(rng, n_values, exponent):
-    """Return a function from a number of draws to draws below n_values; ranks are given out by chance."""
-    cumulated = np.cumsum(np.arange(1, n_values + 1) ** -float(exponent))
-    cumulated /= cumulated[-1]
-    values = rng.permutation(n_values)
-    return lambda n_draws: values[np.searchsorted(cumulated, rng.random_sample(n_draws), side="right")]
-
-
-def _draw_distinct(wanted, n_values, draw):
-    """Return distinct values below n_values for every row, sorted in the row, and how many each row has.
-
-    wanted is the number of values of each row; draw(rows) gives one value for each of the given rows.
-    Repeated values are drawn anew, 50 times at most.
-    """
-    keys = np.empty(0, dtype=np.int64)
-    missing = wanted
-    for _ in range(50):
-        rows = np.repeat(np.arange(len(wanted), dtype=np.int64), missing)
-        new = np.sort(rows * n_values + draw(rows))
-        keys = np.sort(np.concatenate([keys, new]), kind="stable")  # merges two sorted runs in linear time
-        keys = keys[np.diff(keys, prepend=-1) > 0]
-        counts = np.bincount(keys // n_values, minlength=len(wanted))
-        missing = wanted - counts
-        if not missing.any():
-            break
-    return keys % n_values, counts

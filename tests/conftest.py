@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def _cache_folder():
     """Name a folder by a digest: Numba keeps a kernel whose callee in another file, or option, changed."""
     digest = hashlib.sha256((version("numba") + os.environ.get("NUMBA_BOUNDSCHECK", "")).encode())
-    for path in sorted((ROOT / "sklearn_slide").glob("*.py")):
+    for path in sorted((ROOT / "sklearn_slide").rglob("*.py")):
         digest.update(path.read_bytes())
     return Path(tempfile.gettempdir()) / f"sklearn-slide-numba-{digest.hexdigest()[:16]}"
 

@@ -88,11 +88,42 @@ def scatter_pair(salt, i, j):
     return mix((salt + (i << 32) + j) % 2**64)
 
 
+# ---------------------------------------------------------------------------------------------------------
+# Random numbers that depend on a counter alone
+# ---------------------------------------------------------------------------------------------------------
+
+GOLDEN = 0x9E3779B97F4A7C15
+
+
 def mix(z):
     """Return the finaliser of SplitMix64 (Steele et al., 2014) of an integer below 2**64."""
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
     return z ^ (z >> 31)
+
+
+class Stream:
+    """The random numbers of one pass over a sample, which its seed, epoch and number determine."""
+
+    def __init__(self, seed, epoch, number):
+        self.state = mix(mix(mix(seed + GOLDEN) ^ epoch) ^ number)
+
+    def below(self, n):
+        """Draw an integer from 0 to n - 1."""
+        self.state = (self.state + GOLDEN) % 2**64
+        return (mix(self.state) >> 32) * n >> 32
+
+    def choice(self, items):
+        """Draw one of the items."""
+        return items[self.below(len(items))]
+
+    def permutation(self, n):
+        """Draw a list of the integers from 0 to n - 1 in random order (Fisher-Yates, from the end)."""
+        order = list(range(n))
+        for last in range(n - 1, 0, -1):
+            other = self.below(last + 1)
+            order[last], order[other] = order[other], order[last]
+        return order
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -136,14 +167,27 @@ def loss_and_residuals(logits, target, loss, label_weights=1.0):
     return -np.sum(target * log_p), target.sum() * np.exp(log_p) - target
 
 
-def gradients(x, target, coefs, intercepts, activation, loss, negligible=0.0, direct=0.0, label_weights=1.0):
-    """Return the loss of one sample over all labels and its derivatives by each coef and intercept.
+def gradients(
+    x,
+    target,
+    coefs,
+    intercepts,
+    activation,
+    loss,
+    negligible=0.0,
+    direct=0.0,
+    label_weights=1.0,
+    active=slice(None),
+):
+    """Return the loss of one sample over its active labels and its derivatives by each coef and intercept.
 
-    But with the softmax loss, residuals of at most negligible count as 0. direct is added to the logits.
+    But with a sigmoid, residuals of at most negligible count as 0. direct is added to the logits, and active
+    are the numbers of labels, all if it is left out.
     """
     outputs = forward(x, coefs, intercepts, activation)
-    outputs[-1] = outputs[-1] + direct
-    value, delta = loss_and_residuals(outputs[-1], target, loss, label_weights)
+    logits, delta = outputs[-1] + direct, np.zeros(len(target))
+    weights = np.broadcast_to(label_weights, len(target))[active]
+    value, delta[active] = loss_and_residuals(logits[active], target[active], loss, weights)
     if loss != "softmax":
         delta[abs(delta) <= negligible] = 0
     coef_grads, intercept_grads = [], []
@@ -190,7 +234,12 @@ class LazyAdam:
 SOLVERS = {"adagrad": RowAdagrad, "adam": LazyAdam}
 
 
-def train(
+def train(*args, **settings):
+    """Train as run_passes does, and return the mean loss."""
+    return np.mean(list(run_passes(*args, **settings)))
+
+
+def run_passes(
     X,
     Y,
     order,
@@ -206,13 +255,15 @@ def train(
     gain,
     weights=None,
     label_weights=1.0,
+    choose=None,
 ):
-    """Train on every label, a sample at a time, in place; X and Y dense, starts the layers' accumulators.
+    """Train a sample at a time, in place, and yield the loss of each; X and Y dense, starts the accumulators.
 
     A row belongs to a feature, to a hidden unit that feeds others, or, in the output layer, to a label.
     direct (n_features, n_labels) are the direct weights, 0 where there is none; rates has a learning rate for
     each sample of the order; weights (n_samples,) multiply the samples' losses, label_weights (n_labels,)
-    those of true labels. Return the mean loss.
+    those of true labels. choose(s, h, coefs[-1]) returns the active labels of order[s] with the hidden vector
+    h; if it is left out, all labels are active.
     """
     paired = direct != 0
     last = len(coefs) - 1
@@ -225,8 +276,8 @@ def train(
         tuple(SOLVERS[solver](view.shape, None, start) for view in pair)
         for pair, start in zip(views, starts, strict=True)
     ]
-    total = 0.0
-    for i, rate in zip(order, rates, strict=True):
+    for s, (i, rate) in enumerate(zip(order, rates, strict=True)):
+        h = forward(X[i], coefs, intercepts, activation)[-2]
         value, coef_grads, intercept_grads = gradients(
             X[i],
             Y[i],
@@ -237,9 +288,9 @@ def train(
             negligible=1e-3,
             direct=X[i] @ direct,
             label_weights=label_weights,
+            active=slice(None) if choose is None else choose(s, h, coefs[-1]),
         )
         weight = 1 if weights is None else weights[i]
-        total += weight * value
         for layer in range(last + 1):
             g, b = weight * coef_grads[layer], weight * intercept_grads[layer]
             solvers[layer][0].rate = solvers[layer][1].rate = rate
@@ -248,7 +299,7 @@ def train(
         # the label's accumulator in the output layer serves its direct weights as well
         sums = solvers[last][0].sums if solver == "adagrad" else np.ones(Y.shape[1])
         direct -= paired * gain * rate * np.outer(X[i], weight * intercept_grads[last] / np.sqrt(sums))
-    return total / len(order)
+        yield weight * value
 
 
 def centroid_weights(H, Y):
@@ -267,14 +318,14 @@ def centroid_weights(H, Y):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Tables, sampling and ranking
+# Tables
 # ---------------------------------------------------------------------------------------------------------
 
 
 def build_tables(codes):
     """Return, for each table, a dict from code to the list of its labels; codes (n_labels, n_tables)."""
     tables = []
-    for column in codes.T:
+    for column in np.asarray(codes).T:
         table = {}
         for label, code in enumerate(column):
             table.setdefault(code, []).append(label)
@@ -289,6 +340,11 @@ def count_collisions(codes, tables):
         for label in table.get(code, []):
             counts[label] = counts.get(label, 0) + 1
     return counts
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Ranking
+# ---------------------------------------------------------------------------------------------------------
 
 
 def top_k(scores, k):

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from test_xmc_files import HAND_WRITTEN, n_bytes, traced_peak, write
 
 import sklearn_slide
-from sklearn_slide import datasets
+from sklearn_slide import _generator, datasets
 from sklearn_slide.datasets import load_wordnet, load_xmc_file, make_xmc_classification
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -285,7 +285,7 @@ def test_generator_repeats():
 
 def test_generator_blocks(monkeypatch):
     """More blocks than one give the same shapes and full rows."""
-    monkeypatch.setattr(datasets, "BLOCK_SIZE", 1000)
+    monkeypatch.setattr(_generator, "BLOCK_SIZE", 1000)
     X, Y = make_xmc_classification(1000, random_state=0)
     assert X.shape[0] == Y.shape[0] == 1000
     assert X.nnz / 1000 == pytest.approx(30, abs=5 * np.sqrt(29 / 1000))
@@ -314,7 +314,7 @@ def test_generator_bounded_memory():
             60000, 20000, 100_000, n_features_per_sample=50, n_labels_per_sample=4, random_state=0
         )
     )
-    assert peak < 1.15 * n_bytes(*result) + 100 * datasets.BLOCK_SIZE
+    assert peak < 1.15 * n_bytes(*result) + 100 * _generator.BLOCK_SIZE
 
 
 @pytest.mark.parametrize(

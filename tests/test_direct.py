@@ -3,22 +3,28 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers import callable_kernel, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide import SlideClassifier, _direct
-from sklearn_slide._direct import (
-    add_direct,
-    count_products,
-    find_pairs,
-    first_at_least,
-    make_matches,
-    match_direct,
-    no_pairs,
-)
-from sklearn_slide._sampling import Pattern, make_samples
-from sklearn_slide._validation import as_rows
+from sklearn_slide import SlideClassifier
+from sklearn_slide._core import direct as kernels
+from sklearn_slide._core.direct import make_matches
+from sklearn_slide._core.matrices import Quantized
+from sklearn_slide._core.optimizers import SOLVERS
+from sklearn_slide._first_weights import find_pairs
 
 N_FEATURES, N_LABELS = 25, 18
+
+first_at_least, add_direct, add_direct_of, match_direct, update_direct = map(
+    callable_kernel,
+    (
+        kernels.first_at_least,
+        kernels.add_direct,
+        kernels.add_direct_of,
+        kernels.match_direct,
+        kernels.update_direct,
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +38,15 @@ def arrays():
 
 @pytest.fixture(scope="module")
 def samples(arrays):
-    X, Y = arrays
-    return make_samples(as_rows(X), Pattern(Y.indptr.astype(np.int64), Y.indices.astype(np.int32)))
+    return to_samples(*arrays)
+
+
+@pytest.fixture
+def direct(samples):
+    """Return the direct weights of features with up to 13 labels, and some that are negative."""
+    direct = find_pairs(samples, N_FEATURES, N_LABELS, 13, 1.0)
+    direct.weights[::3] *= -1
+    return direct
 
 
 def as_dense(direct):
@@ -42,21 +55,12 @@ def as_dense(direct):
     ).toarray()
 
 
-@pytest.mark.parametrize("limit", [1, 11, 13, N_LABELS])
-@pytest.mark.parametrize("block_work", [1, 50, 20_000_000])
-def test_pairs_are_those_of_features_with_few_labels(arrays, samples, limit, block_work, monkeypatch):
-    monkeypatch.setattr(_direct, "_BLOCK_WORK", block_work)
-    X, Y = arrays
-    expected = X.T.toarray() @ Y.toarray()
-    n_labels = (expected > 0).sum(axis=1)
-    assert 0 < (n_labels <= 11).sum() < N_FEATURES  # some features are left out
-    expected[n_labels > limit] = 0
-    direct = find_pairs(samples, N_FEATURES, N_LABELS, limit, 9.0)
-    assert_allclose(as_dense(direct), expected, rtol=1e-5)
-    assert len(direct.labels) == np.count_nonzero(expected) <= count_products(samples)
-    for start, stop in zip(direct.indptr, direct.indptr[1:], strict=False):
-        assert (np.diff(direct.labels[start:stop]) > 0).all()
-    assert direct.gain == 9
+def quantized(direct):
+    """Return the Direct in bytes, with a scale for each feature, and with the weights that it then has."""
+    scales = np.random.default_rng(2).uniform(0.01, 0.1, size=N_FEATURES).astype(np.float32)
+    spread = np.repeat(scales, np.diff(direct.indptr))
+    values = np.clip(direct.weights / spread, -127, 127).astype(np.int8)
+    return direct._replace(weights=Quantized(values, scales)), direct._replace(weights=spread * values)
 
 
 def test_first_at_least_is_a_sorted_search():
@@ -69,21 +73,24 @@ def test_first_at_least_is_a_sorted_search():
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, N_LABELS), (0, 5), (4, 11), (17, 18), (3, 3)])
-def test_add_direct_is_a_product(arrays, samples, first, last):
+@pytest.mark.parametrize("in_bytes", [False, True])
+def test_added_direct_weights_are_a_product(arrays, samples, direct, first, last, in_bytes):
     X, _ = arrays
-    direct = find_pairs(samples, N_FEATURES, N_LABELS, 13, 1.0)
-    expected = 2 + (X @ as_dense(direct))[:, first:last]
+    stored, plain = quantized(direct) if in_bytes else (direct, direct)
+    expected = 2 + X @ as_dense(plain)
     for i in range(X.shape[0]):
         scores = np.full(last - first, 2, dtype=np.float32)
-        add_direct(samples.x, i, direct, first, scores)
-        assert_allclose(scores, expected[i], rtol=1e-5)
+        add_direct(samples.x, i, stored, first, scores)
+        assert_allclose(scores, expected[i, first:last], rtol=1e-5)
+        for y in range(first, last):
+            z = add_direct_of(samples.x, i, stored, y, np.float32(2))
+            assert_allclose(z, expected[i, y], rtol=1e-5)
 
 
 @pytest.mark.parametrize("n_active", [1, 7, N_LABELS])
 @pytest.mark.parametrize("spread", [1, 16])
-def test_matches_are_the_pairs_of_active_labels(arrays, samples, n_active, spread):
+def test_matches_are_the_pairs_of_active_labels(arrays, samples, direct, n_active, spread):
     X, _ = arrays
-    direct = find_pairs(samples, N_FEATURES, N_LABELS, 13, 1.0)
     expected = 2 + X @ as_dense(direct)
     # labels that are 16 apart have few different keys
     direct = direct._replace(labels=spread * direct.labels)
@@ -103,21 +110,42 @@ def test_matches_are_the_pairs_of_active_labels(arrays, samples, n_active, sprea
         assert_allclose(2 + parts, expected[i, active], rtol=1e-5)
 
 
-def test_matches_have_room(arrays, samples):
+def test_matches_have_room(arrays, samples, direct):
     X, _ = arrays
-    direct = find_pairs(samples, N_FEATURES, N_LABELS, 13, 1.0)
     pairs_of = np.diff(direct.indptr)
     most = max(pairs_of[X[[i]].indices].sum() for i in range(X.shape[0]))
     assert len(make_matches(samples.x, direct, N_LABELS, N_LABELS).pairs) == most
     assert len(make_matches(samples.x, direct, N_LABELS, 1).pairs) == np.diff(X.indptr).max()
-    assert len(make_matches(samples.x, no_pairs(N_FEATURES), N_LABELS, 5).pairs) == 0
     assert len(make_matches(samples.x, direct, 10**6, 100).slots) == 2048
 
 
-def test_no_pairs_add_nothing(samples):
+def test_matched_weights_step_against_their_gradients(arrays, samples, direct):
+    X, _ = arrays
+    direct = direct._replace(gain=np.float32(4))
+    expected = as_dense(direct)
+    paired = expected != 0
+    state = SOLVERS["adagrad"].start((N_LABELS, 3), 0.25)
+    state.sums[:] = np.linspace(0.25, 4, N_LABELS)
+    active = np.array([5, 0, 17, 11, 3], dtype=np.int32)
+    residuals = np.array([-0.5, 0.25, 0, 1, 0.75, 9], dtype=np.float32)
+    matches = make_matches(samples.x, direct, N_LABELS, 5)
+    logits = np.zeros(5, dtype=np.float32)
+    for i in range(X.shape[0]):
+        n = match_direct(samples.x, i, direct, active, 5, matches, logits)
+        update_direct(direct, state, active, 5, residuals, np.float32(0.1), matches, n)
+        gradient = np.zeros(N_LABELS)
+        gradient[active] = residuals[:5]
+        expected -= paired * np.outer(X[[i]].toarray(), 0.1 * 4 * gradient / np.sqrt(state.sums))
+    assert_allclose(as_dense(direct), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_no_direct_weights_add_nothing(samples):
     scores = np.ones(N_LABELS, dtype=np.float32)
-    add_direct(samples.x, 0, no_pairs(N_FEATURES), 0, scores)
+    add_direct(samples.x, 0, None, 0, scores)
+    assert make_matches(samples.x, None, N_LABELS, 5) is None
+    assert match_direct(samples.x, 0, None, np.arange(5, dtype=np.int32), 5, None, scores) == 0
     assert_array_equal(scores, 1)
+    assert add_direct_of(samples.x, 0, None, 3, np.float32(2)) == 2
 
 
 def test_decision_function_is_the_sum_of_both_parts(arrays):

@@ -5,11 +5,18 @@ import doctest
 import numpy as np
 import pytest
 import reference
+from helpers import callable_kernel
 
-from sklearn_slide import _hashing
-from sklearn_slide._hashing import FAMILIES, auto_hash_length, hash_rows, hash_vector, make_hasher, work_size
+from sklearn_slide._core import hashing
+from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, hash_rows, longest_hash, work_size
 
 BITS = {"simhash": 1, "wta": 3, "dwta": 3, "minhash": 3}
+
+hash_vector = callable_kernel(hashing.hash_vector)
+
+
+def draw(family, n_features, n_tables, hash_length, rng):
+    return FAMILIES[family].draw(n_features, n_tables, hash_length, rng)
 
 
 def codes_of(vectors, hasher, dtype=np.int32):
@@ -17,7 +24,7 @@ def codes_of(vectors, hasher, dtype=np.int32):
     work = np.empty(work_size(hasher), dtype=np.float32)
     codes = np.empty((len(vectors), hasher.n_tables), dtype=dtype)
     for vector, row in zip(np.asarray(vectors, dtype=np.float32), codes, strict=True):
-        hash_vector(vector, hasher, work, row)
+        hash_vector(hasher, vector, work, row)
     return codes
 
 
@@ -25,7 +32,7 @@ def collisions(x, y, family, n_hashers, n_tables=128):
     """Return for each of n_hashers seeds which share of n_tables elementary hashes agree on x and y."""
     shares = []
     for seed in range(n_hashers):
-        hasher = make_hasher(family, len(x), n_tables, 1, np.random.RandomState(seed))
+        hasher = draw(family, len(x), n_tables, 1, np.random.RandomState(seed))
         first, second = codes_of([x, y], hasher)
         shares.append(np.mean(first == second))
     return np.array(shares)
@@ -50,7 +57,7 @@ def integer_vectors(n_features, rng):
 @pytest.mark.parametrize("n_features", [1, 2, 7, 20, 64, 100, 130])
 def test_codes_equal_the_definition(family, n_features):
     rng = np.random.RandomState(n_features)
-    hasher = make_hasher(family, n_features, 11, 3, rng)
+    hasher = draw(family, n_features, 11, 3, rng)
     vectors = integer_vectors(n_features, rng)
     expected = [reference.hash_vector(vector, family, hasher) for vector in vectors]
     np.testing.assert_array_equal(codes_of(vectors, hasher), expected)
@@ -60,7 +67,7 @@ def test_codes_equal_the_definition(family, n_features):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_codes_of_real_vectors_equal_the_definition(family):
     rng = np.random.RandomState(0)
-    hasher = make_hasher(family, 100, 40, 8, rng)
+    hasher = draw(family, 100, 40, 8, rng)
     vectors = rng.standard_normal((20, 100)).astype(np.float32)
     if family == "simhash":  # 256 bits a vector: none may be close enough to 0 for float32 to turn it
         n_bits = 40 * 8
@@ -71,7 +78,7 @@ def test_codes_of_real_vectors_equal_the_definition(family):
 
 
 def test_wta_by_hand():
-    hasher = make_hasher("wta", 9, 2, 2, np.random.RandomState(0))
+    hasher = draw("wta", 9, 2, 2, np.random.RandomState(0))
     hasher.positions[:] = [
         [0, 1, 2, 3, 4, 5, 6, 7],  # 2 is the largest value, at place 6
         [8, 7, 6, 5, 4, 3, 2, 1],  # 5 at place 0
@@ -83,7 +90,7 @@ def test_wta_by_hand():
 
 
 def test_dwta_by_hand():
-    hasher = make_hasher("dwta", 16, 3, 1, np.random.RandomState(0))
+    hasher = draw("dwta", 16, 3, 1, np.random.RandomState(0))
     hasher.positions[:] = [np.arange(8), np.arange(8, 16), np.arange(8)]
     vector = np.zeros(16)
     vector[[10, 13]] = -3, -1
@@ -96,7 +103,7 @@ def test_dwta_by_hand():
 @pytest.mark.parametrize("family", ["dwta", "minhash"])
 def test_bins_of_one_permutation_are_disjoint(family):
     width = {"dwta": 8, "minhash": 16}[family]
-    positions = make_hasher(family, 100, 30, 1, np.random.RandomState(0)).positions
+    positions = draw(family, 100, 30, 1, np.random.RandomState(0)).positions
     assert positions.shape == (30, width)
     n_bins = 100 // width
     for first in range(0, 30, n_bins):
@@ -117,7 +124,7 @@ def test_simhash_collides_with_the_angle(n_features, angle):
     for _ in range(n_pairs):
         x, other = np.linalg.qr(rng.standard_normal((n_features, 2)))[0].T
         y = np.cos(angle) * x + np.sin(angle) * other
-        first, second = codes_of([x, 7 * y], make_hasher("simhash", n_features, n_bits, 1, rng))
+        first, second = codes_of([x, 7 * y], draw("simhash", n_features, n_bits, 1, rng))
         shares.append(np.mean(first == second))
     law = 1 - angle / np.pi
     # Binomial: the bits of a pair are hardly dependent.
@@ -143,7 +150,7 @@ def test_simhash_bits_of_a_table_are_independent():
     for _ in range(200):
         x, other = np.linalg.qr(rng.standard_normal((100, 2)))[0].T
         y = np.cos(1.0) * x + np.sin(1.0) * other
-        first, second = codes_of([x, y], make_hasher("simhash", 100, 100, 2, rng))
+        first, second = codes_of([x, y], draw("simhash", 100, 100, 2, rng))
         shares.append(np.mean(first == second))
     assert abs(np.mean(shares) - p**2) < 4 * standard_error(shares)
 
@@ -173,7 +180,7 @@ def test_wta_of_unrelated_vectors_collides_by_chance():
     shares = []
     for seed in range(300):
         x, y = rng.standard_normal((2, 60))
-        first, second = codes_of([x, y], make_hasher("wta", 60, 100, 1, np.random.RandomState(seed)))
+        first, second = codes_of([x, y], draw("wta", 60, 100, 1, np.random.RandomState(seed)))
         shares.append(np.mean(first == second))
     assert abs(np.mean(shares) - 1 / 8) < 4 * standard_error(shares)
 
@@ -238,7 +245,7 @@ def test_minhash_takes_the_top_eighth():
     top = np.argsort(-x)[:8]
     y[np.setdiff1d(np.arange(64), top)] = rng.uniform(-1, 1, size=56)
     y[top] = rng.uniform(2, 3, size=8)
-    hasher = make_hasher("minhash", 64, 50, 2, rng)
+    hasher = draw("minhash", 64, 50, 2, rng)
     first, second = codes_of([x, y], hasher)
     np.testing.assert_array_equal(first, second)
     y[top[0]] = 0
@@ -246,7 +253,7 @@ def test_minhash_takes_the_top_eighth():
 
 
 def test_minhash_tells_neighbouring_floats_apart():
-    hasher = make_hasher("minhash", 64, 50, 2, np.random.RandomState(0))
+    hasher = draw("minhash", 64, 50, 2, np.random.RandomState(0))
     close, clear = np.ones((2, 64), dtype=np.float32)
     close[::8] = np.nextafter(np.float32(1), np.float32(2))
     clear[::8] = 2
@@ -257,7 +264,7 @@ def test_minhash_tells_neighbouring_floats_apart():
 @pytest.mark.parametrize("hash_length", [1, 4, 8])
 def test_codes_fill_their_range(family, hash_length):
     rng = np.random.RandomState(0)
-    hasher = make_hasher(family, 70, 25, hash_length, rng)
+    hasher = draw(family, 70, 25, hash_length, rng)
     assert hasher.code_bits == hash_length * BITS[family]
     codes = codes_of(rng.standard_normal((400, 70)), hasher)
     assert codes.min() >= 0
@@ -270,13 +277,13 @@ def test_codes_fill_their_range(family, hash_length):
 def test_scale_does_not_matter(family):
     rng = np.random.RandomState(0)
     vectors = rng.standard_normal((10, 48)).astype(np.float32)
-    hasher = make_hasher(family, 48, 20, 4, rng)
+    hasher = draw(family, 48, 20, 4, rng)
     np.testing.assert_array_equal(codes_of(vectors, hasher), codes_of(1024 * vectors, hasher))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_zero_vector(family):
-    hasher = make_hasher(family, 33, 10, 5, np.random.RandomState(0))
+    hasher = draw(family, 33, 10, 5, np.random.RandomState(0))
     np.testing.assert_array_equal(codes_of(np.zeros((1, 33)), hasher), np.zeros((1, 10)))
     np.testing.assert_array_equal(codes_of(np.full((1, 33), -0.0), hasher), np.zeros((1, 10)))
 
@@ -284,7 +291,7 @@ def test_zero_vector(family):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_codes_of_vectors_that_are_not_finite_stay_in_range(family, value):
-    hasher = make_hasher(family, 33, 10, 5, np.random.RandomState(0))
+    hasher = draw(family, 33, 10, 5, np.random.RandomState(0))
     vectors = np.random.RandomState(0).standard_normal((2, 33))
     vectors[0, ::3] = value
     vectors[1] = value
@@ -297,7 +304,7 @@ def test_codes_of_vectors_that_are_not_finite_stay_in_range(family, value):
 def test_hash_rows_hashes_the_rows_of_a_range(family):
     rng = np.random.RandomState(0)
     weights = rng.standard_normal((12, 50)).astype(np.float32)
-    hasher = make_hasher(family, 50, 20, 4, rng)
+    hasher = draw(family, 50, 20, 4, rng)
     codes = np.full((12, 20), -1, dtype=np.int32)
     hash_rows(weights, 3, 9, hasher, np.empty(work_size(hasher), dtype=np.float32), codes)
     np.testing.assert_array_equal(codes[3:9], codes_of(weights[3:9], hasher))
@@ -308,12 +315,12 @@ def test_hash_rows_hashes_the_rows_of_a_range(family):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("n_features", "n_tables"), [(1, 1), (10, 7), (64, 64), (65, 50)])
 def test_kernels_stay_inside_their_arrays(family, n_features, n_tables):
-    hasher = make_hasher(family, n_features, n_tables, 2, np.random.RandomState(0))
+    hasher = draw(family, n_features, n_tables, 2, np.random.RandomState(0))
     size = work_size(hasher)
     work = np.full(size + 200, 7.0, dtype=np.float32)
     codes = np.full(n_tables + 200, -7, dtype=np.int32)
     vector = np.ones(n_features, dtype=np.float32)
-    hash_vector(vector, hasher, work[100 : 100 + size], codes[100 : 100 + n_tables])
+    hash_vector(hasher, vector, work[100 : 100 + size], codes[100 : 100 + n_tables])
     for guard, value in (work, 7), (codes, -7):
         assert (guard[:100] == value).all()
         assert (guard[-100:] == value).all()
@@ -323,22 +330,19 @@ def test_kernels_stay_inside_their_arrays(family, n_features, n_tables):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_seed_decides(family):
     vectors = np.random.RandomState(0).standard_normal((5, 40))
-    hashers = [make_hasher(family, 40, 20, 4, np.random.RandomState(seed)) for seed in (1, 1, 2)]
+    hashers = [draw(family, 40, 20, 4, np.random.RandomState(seed)) for seed in (1, 1, 2)]
     first, again, other = (codes_of(vectors, hasher) for hasher in hashers)
     np.testing.assert_array_equal(first, again)
     assert (first != other).mean() > 0.5
 
 
-def test_unused_arrays_are_empty():
-    simhash = make_hasher("simhash", 100, 50, 8, np.random.RandomState(0))
-    assert simhash.signs.shape == (4, 2, 128)  # 400 bits of rotations of 128
-    assert set(simhash.signs.ravel()) == {-1.0, 1.0}
-    assert simhash.positions.size == 0
-    assert make_hasher("wta", 100, 50, 3, np.random.RandomState(0)).signs.size == 0
-    for family in FAMILIES:
-        hasher = make_hasher(family, 100, 50, 3, np.random.RandomState(0))
-        assert (hasher.signs.dtype, hasher.signs.ndim) == (np.float32, 3)
-        assert (hasher.positions.dtype, hasher.positions.ndim) == (np.int32, 2)
+def test_drawn_arrays():
+    signs = draw("simhash", 100, 50, 8, np.random.RandomState(0)).signs
+    assert (signs.dtype, signs.shape) == (np.float32, (4, 2, 128))  # 400 bits of rotations of 128
+    assert set(signs.ravel()) == {-1.0, 1.0}
+    for family, width in (("wta", 8), ("dwta", 8), ("minhash", 16)):
+        positions = draw(family, 100, 50, 3, np.random.RandomState(0)).positions
+        assert (positions.dtype, positions.shape) == (np.int32, (150, width))
 
 
 @pytest.mark.parametrize(
@@ -369,33 +373,16 @@ def test_auto_hash_length_fills_buckets_with_about_128_labels(family):
 
 def test_auto_hash_length_is_always_allowed():
     for family in FAMILIES:
-        make_hasher(family, 4, 1, auto_hash_length(family, 2**31 - 1), np.random.RandomState(0))
+        assert auto_hash_length(family, 2**31 - 1) <= longest_hash(family)
 
 
-@pytest.mark.parametrize(
-    ("family", "hash_length", "message"),
-    [
-        (
-            "simhash",
-            25,
-            r"hash_length=25 with hash_family='simhash' .* of 25 bits; .* from 1 to 24, or 'auto'",
-        ),
-        ("dwta", 9, r"hash_length=9 with hash_family='dwta' .* of 27 bits; .* from 1 to 8, or 'auto'"),
-        ("minhash", 0, r"hash_length=0 .* of 0 bits; give a hash_length from 1 to 8"),
-        ("md5", 2, r"hash_family='md5' is unknown; choose one of \['dwta', 'minhash', 'simhash', 'wta'\]"),
-    ],
-)
-def test_errors_name_the_parameter_and_the_way_out(family, hash_length, message):
-    with pytest.raises(ValueError, match=message):
-        make_hasher(family, 16, 2, hash_length, np.random.RandomState(0))
-
-
-def test_auto_hash_length_of_an_unknown_family():
-    with pytest.raises(ValueError, match="hash_family='md5' is unknown"):
-        auto_hash_length("md5", 1000)
+def test_longest_hash_fills_24_bits():
+    assert {family: longest_hash(family) * bits for family, bits in BITS.items()} == dict.fromkeys(
+        FAMILIES, 24
+    )
 
 
 def test_doctests():
-    results = doctest.testmod(_hashing)
+    results = doctest.testmod(hashing)
     assert results.attempted > 0
     assert results.failed == 0

@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 import reference
+from helpers import callable_kernel
 from numpy.testing import assert_allclose
 from sklearn.metrics import log_loss
 
-from sklearn_slide._losses import (
-    LOSSES,
-    NEGLIGIBLE,
-    OUTPUT_ACTIVATIONS,
-    compute_residuals,
-    worse_than_guessing,
-)
+from sklearn_slide._core import losses
+from sklearn_slide._core.losses import LOSSES, NEGLIGIBLE, OUTPUT_ACTIVATIONS
+
+compute_residuals = callable_kernel(losses.compute_residuals)
 
 LABELS = np.array([7, 2, 9, 0, 4, 6, 1, 3], dtype=np.int32)
 
 
-def run(logits, n_true, loss, label_weights=()):
-    """Compute the loss and the residuals of the first of LABELS; label_weights (10,), or none."""
+def run(logits, n_true, loss, label_weights=None):
+    """Compute the loss and the residuals of the first of LABELS; label_weights (10,), or None."""
     n = len(logits)
-    residuals = np.zeros(n, dtype=np.float32)
-    weights = np.array(label_weights, dtype=np.float32)
-    value = compute_residuals(logits.astype(np.float32), LABELS, n, n_true, LOSSES[loss], weights, residuals)
-    return value, residuals
+    residuals = np.full(n + 1, 7, dtype=np.float32)  # what they were before does not count
+    weights = None if label_weights is None else np.array(label_weights, dtype=np.float32)
+    logits = np.append(logits, 0).astype(np.float32)
+    value = compute_residuals(LOSSES[loss](weights), logits, LABELS, n, n_true, residuals)
+    assert residuals[n] == 7
+    return value, residuals[:n]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -32,14 +32,9 @@ def run(logits, n_true, loss, label_weights=()):
 def test_agree_with_reference(loss, n_true, label_weights):
     logits = np.random.default_rng(n_true).normal(scale=3, size=8)
     target = (np.arange(8) < n_true).astype(float)
-    if label_weights is None:
-        value, residuals = run(logits, n_true, loss)
-        expected, expected_residuals = reference.loss_and_residuals(logits, target, loss)
-    else:
-        value, residuals = run(logits, n_true, loss, label_weights)
-        expected, expected_residuals = reference.loss_and_residuals(
-            logits, target, loss, label_weights[LABELS]
-        )
+    value, residuals = run(logits, n_true, loss, label_weights)
+    weights = 1.0 if label_weights is None else label_weights[LABELS]
+    expected, expected_residuals = reference.loss_and_residuals(logits, target, loss, weights)
     assert_allclose(value, expected, rtol=1e-5)
     if loss != "softmax":
         expected_residuals[abs(expected_residuals) <= NEGLIGIBLE] = 0
@@ -52,7 +47,7 @@ def test_negligible_residuals_are_zero():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("label_weights", [(), np.linspace(0.3, 3, 10)])
+@pytest.mark.parametrize("label_weights", [None, np.linspace(0.3, 3, 10)])
 def test_residuals_are_the_derivatives_of_the_loss(loss, label_weights):
     logits = np.random.default_rng(0).normal(size=6)
     _, residuals = run(logits, 2, loss, label_weights)
@@ -88,7 +83,7 @@ def test_weights_of_one_are_no_weights(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("weight", [0.25, 1.0, 8.0])
 def test_only_diverging_scores_are_worse_than_guessing(loss, weight):
-    limit, weights = worse_than_guessing(LOSSES[loss], 2, 8, weight), np.full(10, weight)
+    limit, weights = LOSSES[loss].of_guessing(2, 8, weight), np.full(10, weight)
     assert 0.01 * limit < run(np.zeros(8), 2, loss, weights)[0] < limit
     assert run(np.repeat([-1000.0, 1000.0], [2, 6]), 2, loss, weights)[0] > limit
 
@@ -103,11 +98,22 @@ def test_sigmoid_is_the_sum_of_log_losses():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("label_weights", [(), np.zeros(10), np.full(10, 3.0)])
+@pytest.mark.parametrize("label_weights", [None, np.zeros(10), np.full(10, 3.0)])
 def test_large_logits_stay_finite(loss, label_weights):
     value, residuals = run(np.array([-2e4, 3e4, -1e30, 100.0]), 1, loss, label_weights)
     assert np.isfinite(value)
     assert np.isfinite(residuals).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_very_many_labels(loss):
+    # the product of 5000 factors of 2 is more than a float64 holds
+    n, residuals = 5000, np.zeros(5000, dtype=np.float32)
+    logits, labels = np.zeros(n, dtype=np.float32), np.arange(n, dtype=np.int32)
+    value = compute_residuals(LOSSES[loss](None), logits, labels, n, 1, residuals)
+    sigmoid, softmax = n * np.log(2), np.log(n)
+    expected = {"sigmoid": sigmoid, "softmax": softmax}.get(loss, (sigmoid + softmax) / 2)
+    assert_allclose(value, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

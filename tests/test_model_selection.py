@@ -31,7 +31,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide.metrics import predict_top_k, top_k_scorer
 
 N_SAMPLES, N_LABELS = 60, 50_000
@@ -64,7 +64,7 @@ def refuse_dense(monkeypatch):
 
 
 def make(n_jobs=None):
-    model = SlideClassifier((8,), n_active=50, n_tables=4, max_iter=1, random_state=0, n_jobs=n_jobs)
+    model = SlideClassifier((8,), n_active=50, lsh=LSH(n_tables=4), max_iter=1, random_state=0, n_jobs=n_jobs)
     return make_pipeline(TfidfVectorizer(), model)
 
 
@@ -189,7 +189,7 @@ COMBINED = [
 def test_combined_classifiers_of_single_labels(combine):
     X, y = make_classification(150, 10, n_informative=6, n_classes=3, class_sep=2.0, random_state=0)
     names = np.array(["a", "b", "c"])[y]
-    model = combine(SlideClassifier((16,), sampling="full", max_iter=20, random_state=0)).fit(X, names)
+    model = combine(SlideClassifier((16,), max_iter=20, random_state=0)).fit(X, names)
     probabilities = model.predict_proba(X)
     assert np.allclose(probabilities.sum(axis=1), 1)
     assert (model.predict(X) == model.classes_[probabilities.argmax(axis=1)]).all()

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from sklearn_slide._parallel import run_over_range, split_work
+from sklearn_slide._core.parallel import run_over_range, split_work
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,26 @@
 import numpy as np
 import pytest
 import reference
+from helpers import callable_kernel
 from numpy.testing import assert_array_equal
 
-from sklearn_slide._hashing import make_hasher
-from sklearn_slide._numba import start_stream
-from sklearn_slide._tables import (
+from sklearn_slide._core import hashing, parallel, random_numbers
+from sklearn_slide._core import tables as tables_room
+from sklearn_slide._core.hashing import SimHash
+from sklearn_slide._core.matrices import quantize
+from sklearn_slide._core.tables import (
     RehashSchedule,
     allocate_tables,
     auto_rehash_interval,
     build_tables,
-    read_bucket,
+    rebuild_tables,
 )
+
+read_bucket, start_stream = map(callable_kernel, (tables_room.read_bucket, random_numbers.start_stream))
 
 
 def make_tables(n_labels=200, n_tables=4, hash_length=3):
-    hasher = make_hasher("simhash", 8, n_tables, hash_length, np.random.RandomState(0))
+    hasher = SimHash.draw(8, n_tables, hash_length, np.random.RandomState(0))
     codes = np.random.default_rng(0).integers(2**hash_length, size=(n_labels, n_tables)).astype(np.int32)
     tables = allocate_tables(hasher, n_labels)
     build_tables(codes, 0, n_tables, tables)
@@ -53,6 +58,29 @@ def test_parts_of_the_tables_can_be_built_apart():
     build_tables(codes, 1, 4, other)
     for one, two in zip(tables, other, strict=True):
         assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("in_bytes", [False, True])
+def test_a_rebuild_hashes_every_row_in_its_part(n_jobs, in_bytes, monkeypatch):
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-3, 4, size=(90, 20)).astype(np.float32)
+    weights[:, 0] = 127  # bytes, with a scale of 1, hold these numbers as they are
+    hasher = SimHash.draw(20, 5, 4, np.random.RandomState(0))
+    codes = [reference.hash_vector(row, "simhash", hasher) for row in weights]
+    tables, parts = allocate_tables(hasher, 90), []
+    monkeypatch.setattr(parallel, "_PART_WORK", 1000)  # parts of ten rows, and of one table
+
+    def hash_rows(rows, *args):
+        parts.append(len(rows))
+        return hashing.hash_rows(rows, *args)
+
+    monkeypatch.setattr(tables_room, "hash_rows", hash_rows)
+    rebuild_tables(quantize(weights, 1) if in_bytes else weights, hasher, tables, n_jobs)
+    assert parts == [10] * 9
+    for t, expected in enumerate(reference.build_tables(codes)):
+        for code in range(16):
+            assert_array_equal(read(tables, t, code, 90), expected.get(code, []))
 
 
 def test_full_buckets_are_read_from_a_random_position():

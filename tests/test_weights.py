@@ -7,22 +7,25 @@ import pytest
 import reference
 import scipy.sparse as sp
 import sklearn
+from helpers import assert_same, callable_kernel, make
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
-from test_classifier import assert_same, make
 
 from sklearn_slide import SlideClassifier
-from sklearn_slide._network import DIRECT_NORM, HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR
-from sklearn_slide._sampling import MAX_PASSES, Pattern, make_samples, pass_weight
-from sklearn_slide._validation import as_rows
-from sklearn_slide._weights import mean_label_weight, weigh_labels
+from sklearn_slide._core.rows import Pattern
+from sklearn_slide._core.sgd import MAX_PASSES, weigh
+from sklearn_slide._first_weights import DIRECT_NORM, HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR
+from sklearn_slide._labels import encode_indicator
+from sklearn_slide._samples import as_rows, make_samples, mean_label_weight
+from sklearn_slide._weights import weigh_labels
 from sklearn_slide.metrics import label_propensities, top_k_scorer
 
-EXACT = {"sampling": "full", "max_iter": 3}
+EXACT = {"n_active": None, "max_iter": 3}
+UNIFORM = {"negatives": {"uniform": 1.0}}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def assert_close(one, two):
     assert one.t_ == two.t_
 
 
-@pytest.mark.parametrize("params", [EXACT, {"sampling": "lsh"}, {"sampling": "uniform", "solver": "adam"}])
+@pytest.mark.parametrize("params", [EXACT, {}, UNIFORM | {"solver": "adam"}])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_weight_zero_is_removal_to_the_bit(data, weights, params, shuffle):
     X, Y = data
@@ -70,11 +73,11 @@ def test_whole_weights_are_repetition(data, weights, params, shuffle, init):
         assert_close(model, make(**params).fit(X, Y).partial_fit(X, Y))
 
 
-@pytest.mark.parametrize("sampling", ["lsh", "uniform"])
-def test_repeated_passes_draw_labels_as_repeated_samples_do(data, weights, sampling):
+@pytest.mark.parametrize("negatives", [{"lsh": 0.8, "uniform": 0.2}, {"uniform": 1.0}])
+def test_repeated_passes_draw_labels_as_repeated_samples_do(data, weights, negatives):
     X, Y = data
     repeated = np.repeat(np.arange(120), weights)
-    params = {"sampling": sampling, "negatives": {"uniform": 0.2}, "learning_rate_init": 1e-30}
+    params = {"negatives": negatives, "learning_rate_init": 1e-30}
     model = make(**params).fit(X, Y, sample_weight=weights)
     assert model.active_size_curve_ == make(**params).fit(X[repeated], Y[repeated]).active_size_curve_
 
@@ -89,15 +92,23 @@ def test_repetition_of_classes(weights):
     assert_array_equal(make().fit(X, y, sample_weight=without).classes_, [0, 1, 2, 4])
 
 
-@pytest.mark.parametrize("solver", ["adagrad", "adam"])
-@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "sigmoid+softmax"])
-@pytest.mark.parametrize("label_weight", [None, np.linspace(0, 4, 12)])
+@pytest.mark.parametrize(
+    ("solver", "loss", "label_weight"),
+    [
+        ("adagrad", "sigmoid", None),
+        ("adagrad", "sigmoid", np.linspace(0, 4, 12)),
+        ("adagrad", "softmax", np.linspace(0, 4, 12)),
+        ("adagrad", "sigmoid+softmax", np.linspace(0, 4, 12)),
+        ("adam", "softmax", None),
+        ("adam", "sigmoid", np.linspace(0, 4, 12)),
+    ],
+)
 def test_weights_multiply_the_loss_of_the_reference(solver, loss, label_weight):
     rng = np.random.default_rng(0)
     X = sp.random(40, 30, density=0.2, format="csr", dtype=np.float32, random_state=rng)
     Y = sp.random(40, 12, density=0.15, format="csr", random_state=rng).astype(bool)
     weights = rng.uniform(0.05, 30, size=40)
-    settings = {"loss": loss, "solver": solver, "sampling": "full", "shuffle": False, "random_state": 3}
+    settings = {"loss": loss, "solver": solver, "n_active": None, "shuffle": False, "random_state": 3}
     settings |= {"max_iter": 1, "learning_rate": "constant", "label_weight": label_weight}
     start = SlideClassifier((8,), learning_rate_init=1e-30, **settings).fit(X, Y, sample_weight=weights)
     model = SlideClassifier((8,), learning_rate_init=0.02, **settings).fit(X, Y, sample_weight=weights)
@@ -146,7 +157,10 @@ def test_passes():
     samples = make_samples(as_rows(X), y, weights)
     assert_array_equal(np.bincount(samples.passes), [0, 1, 1, 3, 10, MAX_PASSES])
     assert (np.diff(samples.passes) >= 0).all()
-    assert_allclose([pass_weight(w) for w in weights[1:]], [0.25, 1, 2.5 / 3, 1, 2.5], rtol=1e-6)
+    for weight, counted in zip(weights[1:], [0.25, 1, 2.5 / 3, 1, 2.5], strict=True):
+        residuals = np.array([1, -2, 3], dtype=np.float32)
+        assert_allclose(callable_kernel(weigh)(8.0, residuals, 2, weight), 8 * counted, rtol=1e-6)
+        assert_allclose(residuals, [counted, -2 * counted, 3], rtol=1e-6)
     assert_array_equal(make_samples(as_rows(X), y).passes, np.arange(6))
 
 
@@ -191,14 +205,14 @@ def test_metadata_routing(data, weights):
         scorer = top_k_scorer("precision_at_k", k=1)
         search = GridSearchCV(
             pipeline,
-            {"slideclassifier__sampling": ["full"]},
+            {"slideclassifier__n_active": [None]},
             scoring=scorer,
             cv=KFold(3),
             error_score="raise",
         ).fit(X, Y, sample_weight=weights)
         alone = make().set_partial_fit_request(sample_weight=True, classes=False)
         assert alone.get_metadata_routing().partial_fit.requests["sample_weight"]
-    expected = make(sampling="full").fit(Normalizer().fit_transform(X), Y, sample_weight=weights)
+    expected = make(n_active=None).fit(Normalizer().fit_transform(X), Y, sample_weight=weights)
     assert_same(search.best_estimator_[-1], expected)
 
 
@@ -320,7 +334,7 @@ def test_what_class_and_label_weights_are_refused_for(classes, data):
 # Weights of labels
 
 
-@pytest.mark.parametrize("params", [{}, {"sampling": "uniform"}, {"loss": "softmax"}, {"solver": "adam"}])
+@pytest.mark.parametrize("params", [{}, UNIFORM, {"loss": "softmax"}, {"solver": "adam"}])
 def test_label_weights_of_one_change_nothing(data, params):
     model = make(label_weight=np.ones(25), **params).fit(*data)
     assert_close(model, make(**params).fit(*data))
@@ -335,9 +349,10 @@ def test_propensity_is_the_array_of_inverse_propensities(data):
     assert_close(model, make(label_weight=weights).fit(X, Y))
     with pytest.raises(AssertionError):
         assert_close(model, make(label_weight=inverse).fit(X, Y))
-    samples = model._encode(X, Y, None)
-    assert_allclose(mean_label_weight(samples), 1, rtol=1e-6)
-    assert_allclose(samples.label_weights, weights, rtol=1e-6)
+    pattern = encode_indicator(Y)
+    found = weigh_labels("propensity", pattern, None, 25)
+    assert_allclose(found, weights, rtol=1e-6)
+    assert_allclose(mean_label_weight(make_samples(as_rows(X), pattern, None, found)), 1, rtol=1e-6)
 
 
 def test_propensities_count_the_weights_of_samples(data, weights):
@@ -351,13 +366,13 @@ def test_propensities_count_the_weights_of_samples(data, weights):
     )
 
 
-@pytest.mark.parametrize("sampling", ["full", "lsh"])
-def test_heavier_labels_rank_higher(data, sampling):
+@pytest.mark.parametrize("n_active", [None, 15])
+def test_heavier_labels_rank_higher(data, n_active):
     X, Y = data
     heavy = np.arange(25) % 2 == 1
     shares = []
     for weight in (0, 0.3, 1, 3, 30):
-        model = make(label_weight=np.where(heavy, weight, 1), sampling=sampling, max_iter=10).fit(X, Y)
+        model = make(label_weight=np.where(heavy, weight, 1), n_active=n_active, max_iter=10).fit(X, Y)
         shares.append(heavy[model.predict_top_k(X, 3)[0]].mean())
     assert (np.diff(shares) > 0).all()
 
@@ -365,7 +380,7 @@ def test_heavier_labels_rank_higher(data, sampling):
 def test_the_true_samples_of_a_label_of_weight_zero_do_not_touch_it(data):
     X, Y = data
     # the labels of a linear model learn by themselves
-    settings = {"hidden_layer_sizes": (), "init": "random", "sampling": "full", "shuffle": False}
+    settings = {"hidden_layer_sizes": (), "init": "random", "n_active": None, "shuffle": False}
     settings |= {"learning_rate": "constant", "loss": "sigmoid"}
     label = Y.sum(axis=0).argmax()
     model = make(label_weight=np.arange(25) != label, **settings).fit(X, Y)

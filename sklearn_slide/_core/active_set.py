@@ -5,12 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._core.compilation import inner
+from sklearn_slide._core.compilation import by_type, inner
 from sklearn_slide._core.random_numbers import random_below
 from sklearn_slide._core.tables import read_bucket
-
-VANILLA, TOP_K, THRESHOLD = 0, 1, 2
-SELECTIONS = {"vanilla": VANILLA, "top_k": TOP_K, "threshold": THRESHOLD}
 
 
 class Sampler(NamedTuple):
@@ -23,12 +20,29 @@ class Sampler(NamedTuple):
     n_uniform: int  # drawn uniformly
 
 
-class Lookup(NamedTuple):
-    """How the labels in the buckets of a sample are taken."""
+class Vanilla(NamedTuple):
+    """Labels are taken from the buckets of a sample as they are met, in tables in random order."""
 
-    selection: int  # VANILLA, TOP_K or THRESHOLD
-    min_collisions: int  # THRESHOLD: tables in which a candidate must be met
     bucket_size: int  # labels read from one bucket
+    min_collisions: int
+
+
+class TopK(NamedTuple):
+    """Labels are taken that are met in most tables."""
+
+    bucket_size: int
+    min_collisions: int
+
+
+class Threshold(NamedTuple):
+    """Labels are taken that are met in at least min_collisions tables."""
+
+    bucket_size: int
+    min_collisions: int
+
+
+# The three ways of Chen et al. (2020), "Sampling".
+SELECTIONS = {"vanilla": Vanilla, "top_k": TopK, "threshold": Threshold}
 
 
 # Where the labels of an active set come from beside the true ones, and the shares that "auto" gives them.
@@ -44,11 +58,11 @@ def make_sampler(n_labels, n_active, shares):
     What rounding leaves of n_active goes to the first source that has a share. With no more labels than
     n_active, all are active, and no source is asked.
     """
+    shares = {source: share for source, share in check_shares(shares).items() if share > 0}
     if n_active == "auto":
         n_active = n_labels if n_labels <= MAX_EXACT else N_SAMPLED
     if n_active is None or n_active >= n_labels:
         return Sampler(n_labels, 0, 0, 0, 0)
-    shares = {source: share for source, share in check_shares(shares).items() if share > 0}
     counts = dict.fromkeys(SHARES, 0) | {source: int(share * n_active) for source, share in shares.items()}
     if shares and sum(shares.values()) > 1 - 1e-9:
         counts[next(iter(shares))] += n_active - sum(counts.values())
@@ -124,9 +138,9 @@ def add_label(y, n, active):
 def add_true(y, i, active):
     """Start a new active set with the true labels of sample i; y Pattern; return their number."""
     active.mark[0] += 1
-    n = 0
+    n = np.int64(0)
     for p in range(y.indptr[i], y.indptr[i + 1]):
-        n = add_label(y.indices[p], n, active)
+        n = add_label(np.int64(y.indices[p]), n, active)
     return n
 
 
@@ -148,34 +162,41 @@ def shuffle(order, stream):
         order[t], order[s] = order[s], order[t]
 
 
-@inner
-def add_hashed(codes, tables, lookup, limit, n, active, candidates):
-    """Append labels that the tables hold under codes, int32 (n_tables,), until there are limit.
+@by_type
+def add_hashed(selection, codes, tables, limit, n, active, candidates):
+    """Append labels that the tables hold under codes, int32 (n_tables,), until there are limit."""
 
-    The three ways of Chen et al. (2020), "Sampling": as met in tables in random order, those met in most
-    tables, those met in at least min_collisions tables.
-    """
+
+@add_hashed.register(Vanilla)
+def add_as_met(selection, codes, tables, limit, n, active, candidates):
+    """Append labels bucket by bucket."""
     shuffle(candidates.table_order, active.stream)
-    if lookup.selection == VANILLA:
-        return add_as_met(codes, tables, lookup.bucket_size, limit, n, active, candidates)
-    n_candidates = count_collisions(codes, tables, lookup.bucket_size, active, candidates)
-    if lookup.selection == TOP_K:
-        n = add_most_met(n_candidates, limit, n, active, candidates)
-    else:
-        n = add_met_at_least(n_candidates, lookup.min_collisions, limit, n, active, candidates)
+    for t in candidates.table_order:
+        size = read_bucket(tables, t, codes[t], selection.bucket_size, active.stream, candidates.bucket)
+        for b in range(size):
+            if n >= limit:
+                return n
+            n = add_label(np.int64(candidates.bucket[b]), n, active)
+    return n
+
+
+@add_hashed.register(TopK)
+def add_top(selection, codes, tables, limit, n, active, candidates):
+    """Append the labels met in most tables."""
+    shuffle(candidates.table_order, active.stream)
+    n_candidates = count_collisions(codes, tables, selection.bucket_size, active, candidates)
+    n = add_most_met(n_candidates, limit, n, active, candidates)
     forget_collisions(n_candidates, candidates)
     return n
 
 
-@inner
-def add_as_met(codes, tables, bucket_size, limit, n, active, candidates):
-    """Append labels bucket by bucket until there are limit; return the new number."""
-    for t in candidates.table_order:
-        size = read_bucket(tables, t, codes[t], bucket_size, active.stream, candidates.bucket)
-        for b in range(size):
-            if n >= limit:
-                return n
-            n = add_label(candidates.bucket[b], n, active)
+@add_hashed.register(Threshold)
+def add_above(selection, codes, tables, limit, n, active, candidates):
+    """Append the labels met in enough tables."""
+    shuffle(candidates.table_order, active.stream)
+    n_candidates = count_collisions(codes, tables, selection.bucket_size, active, candidates)
+    n = add_met_at_least(n_candidates, selection.min_collisions, limit, n, active, candidates)
+    forget_collisions(n_candidates, candidates)
     return n
 
 
@@ -209,7 +230,7 @@ def add_met_at_least(n_candidates, min_collisions, limit, n, active, candidates)
         if n >= limit:
             break
         if candidates.collisions[candidates.labels[b]] >= min_collisions:
-            n = add_label(candidates.labels[b], n, active)
+            n = add_label(np.int64(candidates.labels[b]), n, active)
     return n
 
 
@@ -252,7 +273,7 @@ def add_cooccurring(x, y, rows_with, i, limit, n, active):
         drawn[d] = start + random_below(active.stream, stop - start) if stop > start else -1
     for d in range(n_draws):
         if drawn[d] >= 0:
-            n = add_label(y.indices[drawn[d]], n, active)
+            n = add_label(np.int64(y.indices[drawn[d]]), n, active)
     return n
 
 
@@ -263,7 +284,7 @@ def add_frequent(y, limit, n, active):
     if n_stored == 0:
         return n
     for _ in range(limit - n):
-        n = add_label(y.indices[random_below(active.stream, n_stored)], n, active)
+        n = add_label(np.int64(y.indices[random_below(active.stream, n_stored)]), n, active)
     return n
 
 

@@ -5,11 +5,15 @@ arrays. Kernels that run in parallel themselves (``parallel=True``) are not used
 layers abort or hang when Python threads, forks or process pools meet them.
 """
 
+import contextlib
+import functools
 import inspect
+import warnings
 
 import numba
 import numpy as np
 from numba.core import types
+from numba.core.caching import FunctionCache
 from numba.extending import overload
 
 # Sums may be reordered and products fused, as vector units need; NaN and infinity stay what they are.
@@ -33,10 +37,63 @@ def inner(function):
 
 
 def _compile(function, options):
+    kernel = numba.njit(**options)(function)
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for the cache: a read-only home and a read-only installation
-        return numba.njit(**options)(function)
+        kernel._cache = _KernelCache(function)
+    except RuntimeError:  # no folder can be written: a read-only home and a read-only installation
+        _warn_once(
+            "No folder can be written to keep compiled kernels in, so that every process compiles them anew. "
+            "Set the environment variable NUMBA_CACHE_DIR to a folder that can be written to."
+        )
+    return kernel
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache of a kernel on disk. What cannot be read or written there is compiled anew."""
+
+    def load_overload(self, sig, target_context):
+        kernel = None
+        try:
+            kernel = super().load_overload(sig, target_context)
+        except Exception as error:  # a damaged file may fail to load in any way
+            self._give_up_on_file("read", error)
+        if kernel is None and _Telling.wanted:
+            _Telling.wanted, _Telling.done = False, True
+            place = self.cache_path
+            print(
+                f"Compiling kernels, once for this machine and version; they are kept in {place}.", flush=True
+            )
+        return kernel
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            self._give_up_on_file("written", error)
+
+    def _give_up_on_file(self, verb, error):
+        _warn_once(
+            f"A kernel could not be {verb} in {self.cache_path} ({type(error).__name__}: {error}); it "
+            "is compiled anew. Remove the folder if this comes again."
+        )
+        with contextlib.suppress(Exception):
+            self.flush()
+
+
+class _Telling:
+    """Whether a line about compilation is wanted, and was printed: one in each process."""
+
+    wanted, done = False, False
+
+
+def tell_of_compilation(verbose):
+    """Say whether a line shall be printed when the next kernel is compiled, unless there was one."""
+    _Telling.wanted = bool(verbose) and not _Telling.done
+
+
+@functools.cache
+def _warn_once(message):
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def by_type(stub):
@@ -47,6 +104,11 @@ def by_type(stub):
     a class without a kernel is a TypingError.
     """
     kernels = {}
+
+    @functools.wraps(stub)
+    def chosen(state, *args):
+        cls = np.ndarray if isinstance(state, np.ndarray) else type(state)
+        return kernels[cls](state, *args)
 
     def choose(state, *args):
         del args
@@ -64,7 +126,10 @@ def by_type(stub):
 
         return enter
 
-    overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
+    if numba.config.DISABLE_JIT:
+        stub = chosen
+    else:
+        overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
     stub.register = register
     return stub
 

@@ -1,19 +1,23 @@
 """Hidden vectors -> scores of every label -> the best k, or the positive ones."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 
 from sklearn_slide._core.best import CHUNK, holds_more, insert_best
-from sklearn_slide._core.compilation import njit
+from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct
-from sklearn_slide._core.layers import hidden_vectors, score_labels
-from sklearn_slide._core.matrices import float_rows
+from sklearn_slide._core.layers import forward, hidden_vectors, score_labels
+from sklearn_slide._core.matrices import Quantized, float_rows, row_lengths, stored, vector_length
 from sklearn_slide._core.parallel import blocks, rows_of_round, run_in_rounds
+from sklearn_slide._core.screening import ROUNDING, score_label
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
 _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
+# Labels that are kept beyond k until sums are settled.
+_SPARE = 8
 _BLAS_SPEED = 50  # multiplications in the time of one elsewhere
 
 
@@ -27,7 +31,7 @@ def score_rows(batch, h, first_row, labels, logits):
     network = batch.network
     for i in range(logits.shape[0]):
         score_labels(h[i], labels, labels.shape[0], network.output, logits[i])
-        add_direct(batch.x, first_row + i, network.direct, 0, logits[i])
+        add_direct(batch.x, first_row + i, network.direct, np.int64(0), logits[i])
 
 
 @njit
@@ -113,19 +117,89 @@ def blas():
     return ThreadpoolController()
 
 
-def exact_top_k(batch, k, n_jobs, report):
-    """Rank every label; return labels int32 and scores float32, (n_samples, k)."""
-    labels = np.zeros((batch.x.n_rows, k), dtype=np.int32)
-    scores = np.full((batch.x.n_rows, k), -np.inf, dtype=np.float32)
+class Lengths(NamedTuple):
+    """The largest numbers that scores are sums of, which bound how much rounding there can be."""
+
+    rows: np.float32  # the largest |w_y|
+    direct: np.float32  # the largest direct weight
+
+
+def measure_lengths(network):
+    """Measure the Lengths of a network."""
+    weights, direct = network.output.weights, network.direct
+    longest = max(
+        row_lengths(float_rows(weights, *part)).max() for part in blocks(0, network.n_labels, _BLOCK_LABELS)
+    )
+    largest = np.float32(0.0)
+    if direct is not None:
+        values = direct.weights
+        if isinstance(values, Quantized):
+            largest = np.float32(127) * values.scales.max(initial=0.0)
+        else:
+            largest = np.abs(values).max(initial=np.float32(0.0))
+    return Lengths(np.float32(longest), np.float32(largest))
+
+
+@inner
+def rounding_of(x, i, h, lengths):
+    """Bound the difference of two sums, in any order, for a score of sample i; h float32 (n_units,)."""
+    total = np.float32(0.0)
+    for p in range(x.indptr[i], x.indptr[i + 1]):
+        total += abs(x.data[p])
+    return ROUNDING * (np.float32(1.0) + vector_length(h) * lengths.rows + total * lengths.direct)
+
+
+@njit
+def settle_rows(batch, start, stop, lengths, found, hidden, labels, scores):
+    """Find the best k of the samples start to stop among those found by sums of blocks.
+
+    found are labels int32 and their sums float32, both (n_samples, n_found), best first; labels int32 and
+    scores float32 (n_samples, k); hidden float32 scratch of forward. The sums depend on the block that a
+    sample is in. Labels whose sum may be among the best k are scored one by one, in an order that is always
+    the same. If they may be more than were found, all labels are.
+    """
+    k, n_found, output = labels.shape[1], found[0].shape[1], batch.network.output
+    n_labels, n_units = output.biases.shape[0], stored(output.weights).shape[1]
+    for i in range(start, stop):
+        forward(batch, i, hidden)
+        h, sums, best_labels, best_scores = hidden[-1, :n_units], found[1][i], labels[i], scores[i]
+        least = sums[k - 1] - np.float32(2.0) * rounding_of(batch.x, i, h, lengths)
+        n = np.int64(0)
+        while n < n_found and sums[n] >= least:
+            n += 1
+        if n == n_found and n_found < n_labels:
+            for y in range(n_labels):
+                insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
+        else:
+            for a in range(n):
+                y = np.int64(found[0][i, a])
+                insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
+
+
+def exact_top_k(batch, k, lengths, n_jobs, report):
+    """Rank every label; return labels int32 and scores float32, (n_samples, k).
+
+    The score of a label for a sample does not depend on the other samples.
+    """
+    n_samples, n_labels = batch.x.n_rows, batch.network.n_labels
+    labels, scores = _no_best(n_samples, k)
+    found = _no_best(n_samples, min(k + _SPARE, n_labels))
     biases = batch.network.output.biases.ravel()
 
     def part(start, stop):
         for first, last, first_label, logits in score_blocks(batch, start, stop):
             chosen = biases[first_label : first_label + logits.shape[1]]
-            merge_top_k(logits, chosen, first_label, labels[first:last], scores[first:last])
+            merge_top_k(logits, chosen, first_label, found[0][first:last], found[1][first:last])
+        hidden = np.empty(batch.network.hidden_shape, dtype=np.float32)
+        settle_rows(batch, start, stop, lengths, found, hidden, labels, scores)
 
     run_with_blas(part, batch, n_jobs, report)
     return labels, scores
+
+
+def _no_best(n_samples, k):
+    """Return labels and scores of the best k of no labels."""
+    return np.zeros((n_samples, k), dtype=np.int32), np.full((n_samples, k), -np.inf, dtype=np.float32)
 
 
 def positive_labels(batch, n_jobs, report):

@@ -157,7 +157,13 @@ def hash_rows(weights, start, stop, hasher, work, codes):
     with its own work.
     """
     for y in range(start, stop):
-        hash_vector(hasher, weights[y], work, codes[y])
+        _hash_row(weights, y, hasher, work, codes)
+
+
+@inner
+def _hash_row(weights, y, hasher, work, codes):
+    """Hash row y of weights to row y of codes, as hash_rows."""
+    hash_vector(hasher, weights[y], work, codes[y])
 
 
 @by_type

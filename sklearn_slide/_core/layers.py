@@ -8,15 +8,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_slide._core.compilation import inner, njit
+from sklearn_slide._core.compilation import by_type, inner, njit
 from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.matrices import add_row, matrix_shape, stored
 from sklearn_slide._core.optimizers import mean_square, step_rows
 from sklearn_slide._core.parallel import run_over_range
 from sklearn_slide._core.rows import Rows
 
-IDENTITY, RELU, TANH, LOGISTIC = 0, 1, 2, 3
-ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "logistic": LOGISTIC}
+
+class Identity(NamedTuple):
+    """The activation f(a) = a."""
+
+
+class Relu(NamedTuple):
+    """The activation f(a) = max(a, 0)."""
+
+
+class Tanh(NamedTuple):
+    """The activation f(a) = tanh(a)."""
+
+
+class Logistic(NamedTuple):
+    """The activation f(a) = 1 / (1 + exp(-a))."""
+
+
+ACTIVATIONS = {"identity": Identity(), "relu": Relu(), "tanh": Tanh(), "logistic": Logistic()}
 
 
 class Layer(NamedTuple):
@@ -41,7 +57,7 @@ class Network(NamedTuple):
     deeper: tuple | None  # of Layer, the hidden layers after the first
     output: Layer
     direct: Direct | None  # its part is added to the scores of the output layer
-    activation: int  # of the hidden layers, one of ACTIVATIONS' numbers
+    activation: Any  # of the hidden layers, one of the ACTIVATIONS
 
     @property
     def hidden(self):
@@ -137,7 +153,7 @@ def forward_input(x, i, layer, activation, h):
         h[u] = layer.biases[0, u]
     for p in range(x.indptr[i], x.indptr[i + 1]):
         add_row(layer.weights, x.indices[p], x.data[p], h)
-    activate(h, n_units, activation)
+    activate(activation, h, n_units)
 
 
 @inner
@@ -153,36 +169,64 @@ def forward_deeper(layers, activation, hidden):
         for v in range(stored(layer.weights).shape[0]):
             if inputs[v] != 0.0:
                 add_row(layer.weights, v, inputs[v], h)
-        activate(h, n_units, activation)
+        activate(activation, h, n_units)
 
 
-@inner
-def activate(h, n_units, activation):
+@by_type
+def activate(activation, h, n_units):
     """Apply the activation in place to h[:n_units], float32."""
-    if activation == RELU:
-        for u in range(n_units):
-            h[u] = max(h[u], np.float32(0.0))
-    elif activation == TANH:
-        for u in range(n_units):
-            h[u] = np.tanh(h[u])
-    elif activation == LOGISTIC:
-        for u in range(n_units):
-            h[u] = np.float32(1.0) / (np.float32(1.0) + np.exp(-h[u]))
 
 
-@inner
-def activation_gradient(h, n_units, activation, gradient):
+@by_type
+def activation_gradient(activation, h, n_units, gradient):
     """Multiply gradient, float32 (n_units,), by the activation's derivative, given its output h."""
-    if activation == RELU:
-        for u in range(n_units):
-            if h[u] <= 0.0:
-                gradient[u] = 0.0
-    elif activation == TANH:
-        for u in range(n_units):
-            gradient[u] *= np.float32(1.0) - h[u] * h[u]
-    elif activation == LOGISTIC:
-        for u in range(n_units):
-            gradient[u] *= h[u] * (np.float32(1.0) - h[u])
+
+
+@activate.register(Identity)
+def _keep(activation, h, n_units):
+    pass
+
+
+@activation_gradient.register(Identity)
+def _keep_gradient(activation, h, n_units, gradient):
+    pass
+
+
+@activate.register(Relu)
+def _relu(activation, h, n_units):
+    for u in range(n_units):
+        h[u] = max(h[u], np.float32(0.0))
+
+
+@activation_gradient.register(Relu)
+def _relu_gradient(activation, h, n_units, gradient):
+    for u in range(n_units):
+        if h[u] <= 0.0:
+            gradient[u] = 0.0
+
+
+@activate.register(Tanh)
+def _tanh(activation, h, n_units):
+    for u in range(n_units):
+        h[u] = np.tanh(h[u])
+
+
+@activation_gradient.register(Tanh)
+def _tanh_gradient(activation, h, n_units, gradient):
+    for u in range(n_units):
+        gradient[u] *= np.float32(1.0) - h[u] * h[u]
+
+
+@activate.register(Logistic)
+def _logistic(activation, h, n_units):
+    for u in range(n_units):
+        h[u] = np.float32(1.0) / (np.float32(1.0) + np.exp(-h[u]))
+
+
+@activation_gradient.register(Logistic)
+def _logistic_gradient(activation, h, n_units, gradient):
+    for u in range(n_units):
+        gradient[u] *= h[u] * (np.float32(1.0) - h[u])
 
 
 @inner
@@ -252,7 +296,7 @@ def backward_deeper(layers, activation, states, rate, activity):
         weights, gradient = layers[below].weights, activity.gradients[below + 1]
         inputs, units, one = activity.hidden[below], activity.units, activity.one
         n_in, n_units = weights.shape
-        activation_gradient(activity.hidden[below + 1], n_units, activation, gradient)
+        activation_gradient(activation, activity.hidden[below + 1], n_units, gradient)
         square = mean_square(gradient, n_units)
         step_rows(states[below].biases, layers[below].biases, units, one, 1, gradient, square, rate)
         for v in range(n_in):
@@ -270,7 +314,7 @@ def backward_input(x, i, network, state, rate, activity):
         return
     layer, gradient = network.input, activity.gradients[0]
     n_units = layer.weights.shape[1]
-    activation_gradient(activity.hidden[0], n_units, network.activation, gradient)
+    activation_gradient(network.activation, activity.hidden[0], n_units, gradient)
     square = mean_square(gradient, n_units)
     step_rows(state.biases, layer.biases, activity.units, activity.one, 1, gradient, square, rate)
     start, stop = x.indptr[i], x.indptr[i + 1]

@@ -3,10 +3,11 @@
 A loss is a NamedTuple whose class chooses the kernel, and tells what else there is to know of it.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 
 from sklearn_slide._core.compilation import by_type, inner
 
@@ -27,6 +28,10 @@ def softmax_probabilities(scores):
 
 # By the name of the output activation, as MLPClassifier's out_activation_ has it.
 OUTPUT_ACTIVATIONS = {"logistic": logistic_probabilities, "softmax": softmax_probabilities}
+
+
+# The logarithms of the same, of float64 scores.
+LOG_ACTIVATIONS = {"logistic": log_expit, "softmax": partial(log_softmax, axis=1)}
 
 
 class Sigmoid(NamedTuple):

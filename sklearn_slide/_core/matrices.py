@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._core.compilation import by_type, inner, njit
+from sklearn_slide._core.compilation import as_writable, by_type, inner, njit
 from sklearn_slide._core.parallel import run_over_range
 
 
@@ -62,6 +62,15 @@ def row_dot(matrix, row, vector):
     return z * row_scale(matrix, row)
 
 
+@inner
+def vector_length(vector):
+    """Compute the Euclidean length of a vector, float32."""
+    square = np.float32(0.0)
+    for u in range(vector.shape[0]):
+        square += vector[u] * vector[u]
+    return np.sqrt(square)
+
+
 @njit
 def round_rows(rows, values, scales):
     """Round rows, float32 (n_rows, n_columns), to values, int8, with a scale for each, float32 (n_rows,)."""
@@ -77,6 +86,7 @@ def round_rows(rows, values, scales):
 
 def quantize(matrix, n_jobs):
     """Return a float32 matrix as Quantized."""
+    matrix = as_writable(matrix)
     rounded, scales = np.empty(matrix.shape, dtype=np.int8), np.empty(len(matrix), dtype=np.float32)
 
     def part(start, stop):
@@ -96,3 +106,8 @@ def float_rows(matrix, start, stop):
     if not isinstance(matrix, Quantized):
         return matrix[start:stop]
     return matrix.scales[start:stop, np.newaxis] * matrix.values[start:stop].astype(np.float32)
+
+
+def row_lengths(rows):
+    """Compute the Euclidean length of each row, (n_rows,)."""
+    return np.sqrt(np.einsum("yu,yu->y", rows, rows))

@@ -5,12 +5,29 @@ from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed
+from joblib.parallel import ThreadingBackend, get_active_backend
 
 # A round of one thread is about this many multiplications by a weight: some tenths of a second.
 _ROUND_WORK = 3e8
 # Work of some hundredths of a second, and of no more than half a second on a slow machine.
 _PART_WORK = 2**25
+
+
+def count_threads(n_jobs):
+    """Return the number of threads that n_jobs stands for; None is 1, or what a context of joblib says.
+
+    The context may be one of processes: in their workers joblib would warn if it were asked for its own
+    count.
+    """
+    if n_jobs is None:
+        n_jobs = get_active_backend()[1]
+    return ThreadingBackend().effective_n_jobs(n_jobs)
+
+
+def thread_pool(n_jobs):
+    """Return a joblib pool of threads."""
+    return Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem")
 
 
 def split_range(start, stop, n_parts):
@@ -36,11 +53,11 @@ def run_over_range(function, start, stop, n_jobs, work=0):
     Each thread has one part, or several if work, that of one of the range as in split_work, is given. One
     worker makes plain calls, without a pool.
     """
-    n_jobs = effective_n_jobs(n_jobs)
+    n_jobs = count_threads(n_jobs)
     parts = split_work(start, stop, work, n_jobs)
     if n_jobs == 1 or len(parts) == 1:
         return run_parts(function, parts)
-    return run_parts(function, parts, Parallel(n_jobs=n_jobs, prefer="threads", require="sharedmem"))
+    return run_parts(function, parts, thread_pool(n_jobs))
 
 
 def run_parts(function, parts, parallel=None):
@@ -84,6 +101,14 @@ class _Calls:
             self._changed.wait_for(lambda: not self._n_running)
 
 
+def take(unused, make):
+    """Return one of a list of unused scratches, or what make() allocates; several threads may share it."""
+    try:
+        return unused.pop()
+    except IndexError:
+        return make()
+
+
 def rows_of_round(work):
     """Return how many rows a thread takes in a round, if each takes so many multiplications."""
     return int(np.clip(_ROUND_WORK / max(work, 1), 1, 8192))
@@ -95,9 +120,9 @@ def run_in_rounds(function, n_rows, rows_of_thread, n_jobs, report):
     A round gives each thread rows_of_thread rows at most. After each, report(number of rows) is called, and
     an interrupt can arrive.
     """
-    n_jobs = min(n_rows, effective_n_jobs(n_jobs)) if n_rows > 1 else 1
+    n_jobs = min(n_rows, count_threads(n_jobs)) if n_rows > 1 else 1
     results = []
-    with Parallel(n_jobs, prefer="threads", require="sharedmem") if n_jobs > 1 else nullcontext() as parallel:
+    with thread_pool(n_jobs) if n_jobs > 1 else nullcontext() as parallel:
         for start, stop in blocks(0, n_rows, n_jobs * rows_of_thread):
             results += run_parts(function, split_range(start, stop, n_jobs), parallel)
             report(stop - start)

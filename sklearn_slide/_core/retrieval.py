@@ -12,17 +12,20 @@ from sklearn_slide._core.active_set import (
     forget_collisions,
     make_active_set,
 )
+from sklearn_slide._core.best import kth_largest
 from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.hashing import hash_vector
 from sklearn_slide._core.layers import forward
-from sklearn_slide._core.parallel import rows_of_round, run_in_rounds
+from sklearn_slide._core.parallel import rows_of_round, run_in_rounds, take
 from sklearn_slide._core.screening import Guess, Screen, make_guess, rank_screened, start_guess
 from sklearn_slide._core.sgd import Lookups, make_lookups
 from sklearn_slide._core.tables import Tables, allocate_tables, rebuild_tables
 
 # The share of the labels that is scored for a sample at most; direct weights tell of up to half of it.
 _SHARE = 0.05
+# So few labels are ranked exactly: there is no time to gain.
+MIN_LABELS = 2000
 
 
 class Retrieval(NamedTuple):
@@ -68,16 +71,18 @@ def add_best_direct(x, i, direct, biases, limit, scratch):
     x Rows, biases float32 (n_labels,). scratch.direct_scores, zero before, has afterwards the direct weights'
     part of each score.
     """
-    active, direct_scores, values = scratch.active, scratch.direct_scores, scratch.guess.logits
+    active, direct_scores = scratch.active, scratch.direct_scores
+    values, ordered = scratch.guess.logits, scratch.guess.bounds
     active.mark[0] += 1
-    n = list_direct(x, i, direct, 0, active)
-    if n > 0:
-        add_direct(x, i, direct, 0, direct_scores)
+    first = np.int64(0)
+    n = list_direct(x, i, direct, first, active)
+    add_direct(x, i, direct, first, direct_scores)
     if n <= limit:
         return n
     for a in range(n):
         values[a] = direct_scores[active.labels[a]] + biases[active.labels[a]]
-    least = np.partition(values[:n], n - limit)[n - limit]
+        ordered[a] = values[a]
+    least = kth_largest(ordered, n, limit)
     n_kept = 0
     for a in range(n):
         y = active.labels[a]
@@ -96,7 +101,7 @@ def list_direct(x, i, direct, n, active):
         return n
     for p in range(x.indptr[i], x.indptr[i + 1]):
         for q in range(direct.indptr[x.indices[p]], direct.indptr[x.indices[p] + 1]):
-            n = add_label(direct.labels[q], n, active)
+            n = add_label(np.int64(direct.labels[q]), n, active)
     return n
 
 
@@ -125,7 +130,7 @@ def add_candidates(batch, i, k, retrieval, scratch):
     n_found = count_collisions(lookups.codes, retrieval.tables, found.bucket.shape[0], active, found)
     n = add_most_met(n_found, limit, n, active, found)
     forget_collisions(n_found, found)
-    y = 0
+    y = np.int64(0)
     while n < k:
         n = add_label(y, n, active)
         y += 1
@@ -152,17 +157,14 @@ def retrieve_rows(batch, start, stop, retrieval, scratch, labels, scores):
 def retrieved_top_k(batch, k, retrieval, unused, n_jobs, report):
     """Rank the candidates of each sample; return labels int32 and scores float32, (n_samples, k).
 
-    unused is a list of Scratch: a thread takes one or makes one, for to allocate one takes as long as a
-    ranking, and puts it there when it is done.
+    unused is a list of Scratch that threads take from and put back to: to allocate one takes as long as a
+    ranking.
     """
     n_samples = batch.x.n_rows
     labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
 
     def part(first, last):
-        try:
-            scratch = unused.pop()
-        except IndexError:
-            scratch = make_scratch(retrieval, batch.network)
+        scratch = take(unused, lambda: make_scratch(retrieval, batch.network))
         retrieve_rows(batch, first, last, retrieval, scratch, labels, scores)
         unused.append(scratch)
 

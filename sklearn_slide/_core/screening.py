@@ -14,11 +14,19 @@ from sklearn_slide._core.best import CHUNK, holds_more, insert_best
 from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct, add_direct_of
 from sklearn_slide._core.layers import forward
-from sklearn_slide._core.matrices import Quantized, float_rows, matrix_shape, round_rows, row_dot
-from sklearn_slide._core.parallel import blocks, run_over_range
+from sklearn_slide._core.matrices import (
+    Quantized,
+    float_rows,
+    matrix_shape,
+    round_rows,
+    row_dot,
+    row_lengths,
+    vector_length,
+)
+from sklearn_slide._core.parallel import blocks, run_over_range, take
 
 # A wide margin for the rounding of sums of float32: a share of the sum, or of the lengths of two vectors.
-_ROUNDING = np.float32(2.0**-16)
+ROUNDING = np.float32(2.0**-16)
 
 # Directions that are kept. They are the principal axes of labels, spread evenly, with about so many weights.
 _N_AXES, _N_AXIS_WEIGHTS = 128, 2**20
@@ -63,16 +71,11 @@ def make_screen(output, n_jobs):
             rest = row_lengths(rows - along @ screen.axes)
             round_rows(along, rounded.values[first:last], rounded.scales[first:last])
             errors = row_lengths(along - float_rows(rounded, first, last))
-            screen.errors[first:last] = errors + _ROUNDING * row_lengths(rows)
+            screen.errors[first:last] = errors + ROUNDING * row_lengths(rows)
             screen.rests[first:last] = rest
 
     run_over_range(part, 0, n_labels, n_jobs, work=n_units * len(axes))
     return screen
-
-
-def row_lengths(rows):
-    """Compute the Euclidean length of each row, (n_rows,)."""
-    return np.sqrt(np.einsum("yu,yu->y", rows, rows))
 
 
 @inner
@@ -185,25 +188,17 @@ def rank_screened(batch, i, rest, candidates, n, screen, guess, best):
     least = np.float32(np.inf)
     for s in range(labels.shape[0]):
         a = labels[s]
-        least = min(least, bounds[a], score_label(batch, i, h, candidates[a]))
-    least -= _ROUNDING * (np.float32(1.0) + abs(least))
+        least = min(least, bounds[a], score_label(batch, i, h, np.int64(candidates[a])))
+    least -= ROUNDING * (np.float32(1.0) + abs(least))
     labels[:] = 0
     scores[:] = -np.inf
     for start in range(0, n, CHUNK):
         stop = min(start + CHUNK, n)
         if holds_more(bounds, start, stop, least):
             for a in range(start, stop):
+                y = np.int64(candidates[a])
                 if bounds[a] >= least:
-                    insert_best(candidates[a], score_label(batch, i, h, candidates[a]), labels, scores)
-
-
-@inner
-def vector_length(vector):
-    """Compute the Euclidean length of a vector, float32."""
-    square = np.float32(0.0)
-    for u in range(vector.shape[0]):
-        square += vector[u] * vector[u]
-    return np.sqrt(square)
+                    insert_best(y, score_label(batch, i, h, y), labels, scores)
 
 
 @njit
@@ -213,13 +208,18 @@ def rank_rows(batch, screen, guess, labels, scores):
     for i in range(labels.shape[0]):
         forward(batch, i, guess.hidden)
         rest = start_guess(screen.labels, n_labels, screen, guess)
-        add_direct(batch.x, i, batch.network.direct, 0, guess.logits)
+        add_direct(batch.x, i, batch.network.direct, np.int64(0), guess.logits)
         rank_screened(batch, i, rest, screen.labels, n_labels, screen, guess, (labels[i], scores[i]))
 
 
-def screened_top_k(batch, k, screen):
-    """Rank every label, sample by sample; return labels int32 and scores float32, (n_samples, k)."""
+def screened_top_k(batch, k, screen, unused):
+    """Rank every label, sample by sample; return labels int32 and scores float32, (n_samples, k).
+
+    unused is a list of Guess that threads take from and put back to.
+    """
     n_samples = batch.x.n_rows
     labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
-    rank_rows(batch, screen, make_guess(batch.network, screen), labels, scores)
+    guess = take(unused, lambda: make_guess(batch.network, screen))
+    rank_rows(batch, screen, guess, labels, scores)
+    unused.append(guess)
     return labels, scores

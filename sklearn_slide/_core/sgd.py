@@ -7,7 +7,6 @@ import numpy as np
 from sklearn_slide._core.active_set import (
     ActiveSet,
     Candidates,
-    Lookup,
     Sampler,
     add_hashed,
     add_other_negatives,
@@ -43,7 +42,7 @@ class Index(NamedTuple):
 
     hasher: Any  # of one of the FAMILIES
     tables: Tables
-    lookup: Lookup
+    selection: Any  # of one of the SELECTIONS
 
 
 class Engine(NamedTuple):
@@ -104,7 +103,7 @@ def make_scratch(engine, most_true):
         logits=np.zeros(capacity, dtype=np.float32),
         residuals=np.zeros(capacity, dtype=np.float32),
         matches=make_matches(x, network.direct, network.n_labels, capacity),
-        lookups=index and make_lookups(index.hasher, network.n_labels, index.lookup.bucket_size),
+        lookups=index and make_lookups(index.hasher, network.n_labels, index.selection.bucket_size),
     )
 
 
@@ -122,7 +121,7 @@ def train_chunk(samples, start, stop, epoch, engine, scratch):
     logits, residuals, state = scratch.logits, scratch.residuals, engine.state
     total_loss, total_active = 0.0, 0
     for s in range(start, stop):
-        i = samples.passes[epoch.order[s]]
+        i = np.int64(samples.passes[epoch.order[s]])
         rate = np.float32(epoch.rates[0] + (epoch.rates[1] - epoch.rates[0]) * s / epoch.order.shape[0])
         start_stream(active.stream, epoch.seed, epoch.number, epoch.order[s])
         forward(engine.batch, i, scratch.activity.hidden)
@@ -153,7 +152,7 @@ def add_retrieved(h, index, sampler, n, active, lookups):
         return n
     hash_vector(index.hasher, h[: index.hasher.n_features], lookups.hash_work, lookups.codes)
     limit = min(sampler.n_active, n + sampler.n_hashed)
-    return add_hashed(lookups.codes, index.tables, index.lookup, limit, n, active, lookups.candidates)
+    return add_hashed(index.selection, lookups.codes, index.tables, limit, n, active, lookups.candidates)
 
 
 @inner

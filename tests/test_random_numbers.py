@@ -1,12 +1,12 @@
-"""Random numbers and compilation."""
-
-import os
-import subprocess
-import sys
+"""Random numbers against the reference, a published one, and chance."""
 
 import numpy as np
+import pytest
+import reference
+from helpers import callable_kernel
 
-from sklearn_slide._numba import njit, random_below, start_stream
+from sklearn_slide._core.compilation import njit
+from sklearn_slide._core.random_numbers import mix, random_below, start_stream
 
 
 @njit
@@ -45,13 +45,12 @@ def test_first_draws_of_neighbouring_streams_are_uniform():
     assert abs(counts - 250).max() < 5 * np.sqrt(4000 / 16)
 
 
-def test_import_without_a_folder_for_the_cache():
-    # a kernel's decorator raises RuntimeError where no locator of Numba finds a folder
-    code = (
-        "import numba.core.caching as c; c.CacheImpl._locator_classes = []\n"
-        "from sklearn_slide._numba import mix; import numpy as np; print(mix(np.uint64(1)) > 0)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True
-    )
-    assert result.stdout.strip() == "True"
+def test_mix_is_that_of_splitmix64():
+    # the first number of the generator from seed 0, as its authors' code gives it
+    assert callable_kernel(mix)(np.uint64(0x9E3779B97F4A7C15)) == 0xE220A8397B1DCDAF
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000, 2**32 - 1])
+def test_draws_are_those_of_the_reference(n):
+    stream = reference.Stream(2**31 - 2, 7, 123_456)
+    assert drawn(2**31 - 2, 7, 123_456, n, size=50).tolist() == [stream.below(n) for _ in range(50)]

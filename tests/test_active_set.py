@@ -3,26 +3,33 @@
 import numpy as np
 import pytest
 import reference
+from helpers import callable_kernel
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide._hashing import make_hasher
-from sklearn_slide._numba import start_stream
-from sklearn_slide._sampling import (
-    EMPTY_PATTERN,
+from sklearn_slide._core import active_set, random_numbers
+from sklearn_slide._core.active_set import (
     SELECTIONS,
     SHARES,
-    Pattern,
-    Rows,
-    add_negatives,
-    add_true,
     make_active_set,
+    make_candidates,
     make_sampler,
-    make_samples,
 )
-from sklearn_slide._tables import NO_TABLES, allocate_tables, build_tables
-from sklearn_slide._validation import transpose_pattern
+from sklearn_slide._core.hashing import SimHash
+from sklearn_slide._core.rows import Pattern, Rows
+from sklearn_slide._core.tables import allocate_tables, build_tables
+from sklearn_slide._samples import make_samples, rows_by_feature
 
 N_LABELS, N_TABLES, HASH_LENGTH = 60, 6, 2
+
+start_stream, add_true, add_hashed, add_other_negatives = map(
+    callable_kernel,
+    (
+        random_numbers.start_stream,
+        active_set.add_true,
+        active_set.add_hashed,
+        active_set.add_other_negatives,
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +41,7 @@ def samples():
     labels[28] = np.zeros(0, int)
     x = Rows(pointers(features), np.concatenate(features).astype(np.int32), np.ones(87, dtype=np.float32))
     y = Pattern(pointers(labels), np.concatenate(labels).astype(np.int32))
-    return make_samples(x, y)._replace(rows_with=transpose_pattern(x, 10))
+    return make_samples(x, y)
 
 
 def pointers(lists):
@@ -48,27 +55,31 @@ def codes():
 
 @pytest.fixture(scope="module")
 def tables(codes):
-    tables = allocate_tables(
-        make_hasher("simhash", 8, N_TABLES, HASH_LENGTH, np.random.RandomState(0)), N_LABELS
-    )
+    tables = allocate_tables(SimHash.draw(8, N_TABLES, HASH_LENGTH, np.random.RandomState(0)), N_LABELS)
     build_tables(codes, 0, N_TABLES, tables)
     return tables
 
 
-def sampler(**changes):
-    settings = {"sampling": "lsh", "n_active": 20, "negatives": None}
-    settings |= {"selection": "vanilla", "min_collisions": 3, "bucket_size": 64}
-    return make_sampler(N_LABELS, **settings | changes)
+def sampler(shares, n_active=20):
+    return make_sampler(N_LABELS, n_active, shares)
 
 
-def sample(samples, i, sampler, tables=NO_TABLES, query=None, seed=0):
-    """Return the active labels of sample i and the number of true ones."""
-    active = make_active_set(N_LABELS, N_LABELS, len(tables.ids), sampler.bucket_size)
+def sample(
+    samples, i, sampler, tables=None, query=None, seed=0, lookup=("vanilla", 3, 64), capacity=N_LABELS
+):
+    """Return the active labels of sample i and the number of true ones; query are the codes to look up."""
+    active = make_active_set(N_LABELS, capacity)
     start_stream(active.stream, seed, 0, i)
-    n_true = add_true(samples.y, i, active)
-    query = np.zeros(0, dtype=np.int32) if query is None else query
-    n = add_negatives(samples, i, query, tables, sampler, n_true, active)
-    assert not active.collisions.any()
+    n = n_true = add_true(samples.y, i, active)
+    if sampler.n_hashed:
+        selection, min_collisions, bucket_size = lookup
+        candidates = make_candidates(N_LABELS, N_TABLES, bucket_size)
+        limit = min(sampler.n_active, n + sampler.n_hashed)
+        chosen = SELECTIONS[selection](bucket_size, min_collisions)
+        n = add_hashed(chosen, query, tables, limit, n, active, candidates)
+        assert not candidates.collisions.any()
+    rows_with = rows_by_feature(samples.x, 10)
+    n = add_other_negatives(samples, i, rows_with, sampler, n, active)
     return active.labels[:n].copy(), n_true
 
 
@@ -77,31 +88,46 @@ def true_labels(samples, i):
 
 
 @pytest.mark.parametrize(
-    "negatives", [None, "auto", {"uniform": 1.0}, {"frequency": 0.5, "cooccurrence": 0.5}]
+    "shares",
+    [
+        {"lsh": 1},
+        "auto",
+        {"uniform": 1.0},
+        {"frequency": 0.5, "cooccurrence": 0.5},
+        {"lsh": 0.5, "frequency": 0.25, "cooccurrence": 0.25},
+    ],
 )
-@pytest.mark.parametrize("sampling", ["lsh", "uniform"])
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_true_labels_come_first_and_none_comes_twice(samples, tables, codes, negatives, sampling, selection):
-    settings = sampler(sampling=sampling, negatives=negatives, selection=selection)
+def test_true_labels_come_first_and_none_comes_twice(samples, tables, codes, shares, selection):
     for i in range(30):
-        labels, n_true = sample(samples, i, settings, tables, codes[i])
+        lookup = (selection, 3, 64)
+        labels, n_true = sample(samples, i, sampler(shares), tables, codes[i], lookup=lookup)
         assert_array_equal(labels[:n_true], true_labels(samples, i))
         assert len(set(labels)) == len(labels) <= 20
         assert labels.min(initial=0) >= 0
         assert labels.max(initial=0) < N_LABELS
 
 
-def test_true_labels_are_active_even_beyond_n_active(samples):
-    labels, n_true = sample(samples, 0, sampler(sampling="uniform", n_active=1))
-    assert_array_equal(labels, true_labels(samples, 0))
-    assert n_true == len(labels) >= 1
+@pytest.mark.parametrize("source", SHARES)
+def test_true_labels_are_active_even_beyond_n_active(samples, tables, codes, source):
+    y = Pattern(np.arange(0, 31 * 20, 20), np.tile(np.arange(20, dtype=np.int32), 30))
+    # room for the true labels alone, as a worker has it
+    found = sample(samples._replace(y=y), 3, sampler({source: 1}, n_active=10), tables, codes[7], capacity=20)
+    assert_array_equal(found[0], np.arange(20))
+    assert found[1] == 20
 
 
-@pytest.mark.parametrize(
-    "change", [{"sampling": "full"}, {"n_active": N_LABELS}, {"n_active": 10 * N_LABELS}]
-)
-def test_every_label_is_active_without_tables(samples, change):
-    settings = sampler(**change)
+@pytest.mark.parametrize("source", SHARES)
+def test_no_more_labels_than_n_active(samples, tables, codes, source):
+    settings = sampler({source: 1}, n_active=5)
+    for i in range(30):
+        labels, _ = sample(samples, i, settings, tables, codes[i], capacity=5)
+        assert len(labels) <= 5
+
+
+@pytest.mark.parametrize("n_active", [None, N_LABELS, 10 * N_LABELS])
+def test_every_label_is_active_without_tables(samples, n_active):
+    settings = sampler({"lsh": 1}, n_active)
     labels, _ = sample(samples, 3, settings)
     assert settings.n_hashed == 0
     assert_array_equal(np.sort(labels), np.arange(N_LABELS))
@@ -110,21 +136,23 @@ def test_every_label_is_active_without_tables(samples, change):
 def test_vanilla_takes_labels_from_the_buckets(samples, tables, codes):
     expected = set(reference.count_collisions(codes[7], reference.build_tables(codes)))
     for seed in range(20):
-        labels, n_true = sample(samples, 2, sampler(), tables, codes[7], seed)
+        labels, n_true = sample(samples, 2, sampler({"lsh": 1}), tables, codes[7], seed)
         assert set(labels[n_true:]) <= expected
         assert len(labels) == 20
-    everything, n_true = sample(samples, 2, sampler(n_active=59), tables, codes[7])
+    everything, n_true = sample(samples, 2, sampler({"lsh": 1}, n_active=59), tables, codes[7])
     assert set(everything[n_true:]) == expected - set(everything[:n_true])
 
 
 def test_vanilla_visits_tables_in_random_order(samples, tables, codes):
-    chosen = {tuple(sample(samples, 2, sampler(n_active=5), tables, codes[7], seed)[0]) for seed in range(20)}
+    settings = sampler({"lsh": 1}, n_active=5)
+    chosen = {tuple(sample(samples, 2, settings, tables, codes[7], seed)[0]) for seed in range(20)}
     assert len(chosen) > 1
 
 
 def test_top_k_takes_the_labels_met_most(samples, tables, codes):
     counts = reference.count_collisions(codes[7], reference.build_tables(codes))
-    labels, n_true = sample(samples, 2, sampler(selection="top_k"), tables, codes[7])
+    lookup = ("top_k", 3, 64)
+    labels, n_true = sample(samples, 2, sampler({"lsh": 1}), tables, codes[7], lookup=lookup)
     assert len(labels) == 20
     left_out = set(counts) - set(labels)
     assert min(counts[y] for y in labels[n_true:]) >= max(counts[y] for y in left_out)
@@ -132,7 +160,8 @@ def test_top_k_takes_the_labels_met_most(samples, tables, codes):
 
 def test_threshold_takes_the_labels_met_often_enough(samples, tables, codes):
     counts = reference.count_collisions(codes[7], reference.build_tables(codes))
-    labels, n_true = sample(samples, 2, sampler(selection="threshold", n_active=59), tables, codes[7])
+    lookup, settings = ("threshold", 3, 64), sampler({"lsh": 1}, n_active=59)
+    labels, n_true = sample(samples, 2, settings, tables, codes[7], lookup=lookup)
     expected = {y for y, count in counts.items() if count >= 3} - set(labels[:n_true])
     assert set(labels[n_true:]) == expected
 
@@ -153,18 +182,18 @@ def assert_distribution(observed, expected, n_draws=6000):
 
 def test_uniform(samples):
     # sample 28 has no labels: one draw
-    observed = frequencies(samples, 28, sampler(sampling="uniform", n_active=1))
+    observed = frequencies(samples, 28, sampler({"uniform": 1}, n_active=1))
     assert_distribution(observed, np.full(N_LABELS, 1 / N_LABELS))
 
 
 def test_frequency_draws_in_proportion_to_the_labels_entries(samples):
-    observed = frequencies(samples, 28, sampler(n_active=1, negatives={"frequency": 1.0}))
+    observed = frequencies(samples, 28, sampler({"frequency": 1}, n_active=1))
     expected = np.bincount(samples.y.indices, minlength=N_LABELS) / len(samples.y.indices)
     assert_distribution(observed, expected)
 
 
 def test_cooccurrence_draws_a_feature_then_a_sample_then_a_label(samples):
-    observed = frequencies(samples, 28, sampler(n_active=1, negatives={"cooccurrence": 1.0}))
+    observed = frequencies(samples, 28, sampler({"cooccurrence": 1}, n_active=1))
     x, expected = samples.x, np.zeros(N_LABELS)
     features = x.indices[x.indptr[28] : x.indptr[29]]
     for j in features:
@@ -176,35 +205,40 @@ def test_cooccurrence_draws_a_feature_then_a_sample_then_a_label(samples):
 
 
 def test_cooccurrence_of_a_sample_without_features(samples):
-    labels, n_true = sample(samples, 29, sampler(negatives={"cooccurrence": 1.0}))
+    labels, n_true = sample(samples, 29, sampler({"cooccurrence": 1}))
     assert len(labels) == n_true
 
 
 def test_no_label_at_all_in_training(samples):
-    y = Pattern(np.zeros(31, dtype=np.int64), EMPTY_PATTERN.indices)
-    labels, n_true = sample(
-        samples._replace(y=y), 3, sampler(negatives={"frequency": 0.5, "cooccurrence": 0.5})
-    )
+    y = Pattern(np.zeros(31, dtype=np.int64), np.zeros(0, dtype=np.int32))
+    settings = sampler({"frequency": 0.5, "cooccurrence": 0.5})
+    labels, n_true = sample(samples._replace(y=y), 3, settings)
     assert (len(labels), n_true) == (0, 0)
 
 
 def test_shares():
-    settings = make_sampler(10_000, "lsh", 100, "auto", "vanilla", 2, 128)
+    settings = make_sampler(10_000, 100, "auto")
     counts = (settings.n_cooccurrence, settings.n_frequency, settings.n_uniform)
     assert counts == tuple(int(100 * SHARES[source]) for source in ("cooccurrence", "frequency", "uniform"))
     assert settings.n_hashed == 100 - sum(counts)
-    assert make_sampler(10_000, "uniform", 100, None, "vanilla", 2, 128).n_uniform == 100
-    assert make_sampler(10_000, "lsh", 100, {"frequency": 1.0}, "vanilla", 2, 128).n_hashed == 0
+    assert make_sampler(10_000, 100, {"uniform": 1}) == (100, 0, 0, 0, 100)
+    assert make_sampler(10_000, 100, {"frequency": 1.0}) == (100, 0, 0, 100, 0)
+    # what rounding leaves goes to the first source that has a share
+    assert make_sampler(10_000, 101, {"uniform": 0.5, "cooccurrence": 0.5}) == (101, 0, 51, 0, 50)
+    assert make_sampler(10_000, 101, {"uniform": 0.25, "lsh": 0.5}) == (101, 50, 0, 0, 25)
+    assert make_sampler(10_000, 100, {}) == (100, 0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("negatives", [{"hash": 0.5}, {"uniform": -0.1}, {"uniform": 0.7, "frequency": 0.4}])
-def test_shares_that_are_not_allowed(negatives):
-    with pytest.raises(ValueError, match=r"negatives must be 'auto', None, or a dict of shares.*Got \{"):
-        make_sampler(100, "lsh", 10, negatives, "vanilla", 2, 128)
+@pytest.mark.parametrize(
+    "shares", [{"hash": 0.5}, {"uniform": -0.1}, {"uniform": 0.7, "frequency": 0.4}, {"lsh": "1"}]
+)
+def test_shares_that_are_not_allowed(shares):
+    with pytest.raises(ValueError, match=r"negatives must be 'auto' or a dict of shares.*Got \{"):
+        make_sampler(100, 10, shares)
 
 
 @pytest.mark.parametrize(("n_labels", "expected"), [(1, 1), (1000, 1000), (1001, 400), (10**6, 400)])
 def test_automatic_number_of_active_labels(n_labels, expected):
-    made = make_sampler(n_labels, "lsh", "auto", "auto", "vanilla", 2, 128)
+    made = make_sampler(n_labels, "auto", "auto")
     assert made.n_active == expected
     assert (made.n_hashed > 0) == (n_labels > 1000)

@@ -1,0 +1,91 @@
+"""Forms of X and y that are common mistakes, refused with the way out, before anything looks inside them."""
+
+import warnings
+from numbers import Number
+
+import numpy as np
+import scipy.sparse as sp
+
+from sklearn_slide._sparse import check_indices
+
+_BINARIZE = "MultiLabelBinarizer(sparse_output=True) of sklearn.preprocessing turns them into an indicator."
+
+
+def check_samples(X):
+    """Raise ValueError if X holds texts, or is sparse with indices outside its shape."""
+    check_indices(X, "X")
+    first = _first(X)
+    if isinstance(first, str | bytes) or (
+        isinstance(first, list | tuple | np.ndarray) and isinstance(_first(first), str)
+    ):
+        raise ValueError(
+            f"X must be numbers, a row for each sample. Got text, such as {_shorten(first)}. TfidfVectorizer "
+            "of sklearn.feature_extraction.text turns texts into numbers: "
+            "make_pipeline(TfidfVectorizer(), SlideClassifier())."
+        )
+
+
+def check_targets(y):
+    """Raise ValueError if y lists the labels of each sample, or is sparse in a form that says no labels."""
+    check_indices(y, "y")
+    if sp.issparse(y):
+        if y.ndim != 2:
+            raise ValueError(
+                f"A sparse y must be a 2-D indicator, (n_samples, n_labels). Got shape {y.shape}. Give class "
+                "labels as a dense 1-D array: y.toarray()."
+            )
+        return
+    first = _first(y)
+    if isinstance(first, set | frozenset | dict) or _are_lists_of_labels(y):
+        raise ValueError(
+            "y must be class labels, one for each sample, or a binary indicator, a column for each label. "
+            f"Got a collection of labels for each sample, such as {_shorten(first)}. {_BINARIZE}"
+        )
+    if isinstance(first, str) and np.ndim(y) == 1:
+        _warn_of_joined_labels(y)
+
+
+def _are_lists_of_labels(y):
+    """Tell whether y has a list of labels for each sample: of texts, or of different lengths."""
+    if isinstance(y, np.ndarray) and y.dtype != object:
+        return y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "US"
+    try:
+        rows = [row for row in y if isinstance(row, list | tuple | np.ndarray)]
+    except TypeError:
+        return False
+    if not rows:
+        return False
+    ragged = len({len(row) for row in rows}) > 1 or len(rows) < len(y)
+    return ragged or any(isinstance(label, str) for row in rows for label in row)
+
+
+def _warn_of_joined_labels(y):
+    """Warn if most class labels look like several labels in one text."""
+    names = np.unique(np.asarray(y, dtype=str))
+    for separator in ",;|":
+        joined = [name for name in names.tolist() if separator in name]
+        if 2 * len(joined) > len(names):
+            warnings.warn(
+                f"Most class labels in y hold {separator!r}, such as {_shorten(joined[0])}; each of them is "
+                "taken as one class. If they are several labels, split them: "
+                "MultiLabelBinarizer(sparse_output=True)"
+                f".fit_transform([text.split({separator!r}) for text in y]).",
+                UserWarning,
+                stacklevel=5,
+            )
+            return
+
+
+def _first(values):
+    """Return the first of a sequence, or None if there is none."""
+    if sp.issparse(values) or isinstance(values, Number | str | bytes) or hasattr(values, "columns"):
+        return None
+    try:
+        return next(iter(values), None)
+    except TypeError:
+        return None
+
+
+def _shorten(value):
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

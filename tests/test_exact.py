@@ -1,0 +1,120 @@
+"""Rankings of batches against a full sort."""
+
+from copy import deepcopy
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+from helpers import all_scores, no_report, train_model
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_slide._core import exact, parallel, retrieval
+from sklearn_slide._ranker import Ranker
+
+N_LABELS = 400
+
+
+def make_rows(n_samples, seed):
+    rng = np.random.default_rng(seed)
+    return sp.random(n_samples, 50, density=0.2, format="csr", dtype=np.float32, random_state=rng)
+
+
+@pytest.fixture(scope="module")
+def X():
+    return make_rows(70, 9)
+
+
+@cache
+def train(kind):
+    """Return a Model with direct weights, without, of single bytes, or without a hidden layer."""
+    Y = sp.random(300, N_LABELS, density=0.01, format="csr", random_state=np.random.default_rng(1))
+    settings = {"plain": {"direct_limit": 0}, "linear": {"direct_limit": 0, "hidden_layer_sizes": ()}}
+    model = train_model(make_rows(300, 0), Y.astype(bool), **settings.get(kind, {}))
+    return model.compact("int8", 1) if kind == "bytes" else model
+
+
+@pytest.fixture(params=["direct", "plain", "bytes", "linear"])
+def model(request):
+    return train(request.param)
+
+
+@pytest.mark.parametrize("k", [1, 5, 399, 400])
+@pytest.mark.parametrize(("blocks", "n_jobs"), [((512, 8192), 2), ((7, 33), 1), ((7, 65), 2), ((70, 400), 1)])
+def test_best_is_a_full_sort(model, X, k, blocks, n_jobs, monkeypatch):
+    monkeypatch.setattr(exact, "_BLOCK_ROWS", blocks[0])
+    monkeypatch.setattr(exact, "_BLOCK_LABELS", blocks[1])
+    assert_is_a_full_sort(Ranker(model, n_jobs).best(model.rows(X), k, no_report), all_scores(model, X), k)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_blocks_of_one_score_change_nothing(model, X, k, monkeypatch):
+    monkeypatch.setattr(exact, "_BLOCK_ROWS", 1)
+    monkeypatch.setattr(exact, "_BLOCK_LABELS", 1)
+    assert_is_a_full_sort(Ranker(model, 1).best(model.rows(X[:9]), k, no_report), all_scores(model, X[:9]), k)
+
+
+def assert_is_a_full_sort(found, scores, k):
+    labels, best = found
+    expected_labels, expected = reference.top_k(scores, k)
+    assert_allclose(best, expected, rtol=1e-5, atol=1e-5)
+    # sums that round otherwise may let a label stand elsewhere, but only among equals
+    assert_allclose(np.take_along_axis(scores, labels, 1), expected, rtol=1e-5, atol=1e-5)
+    assert (labels == expected_labels).mean() > 0.99
+    assert all(len(set(row)) == k for row in labels)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_scores_are_those_of_every_label(model, X, n_jobs, monkeypatch):
+    monkeypatch.setattr(parallel, "_ROUND_WORK", 1e5)
+    scores = Ranker(model, n_jobs).scores(model.rows(X), no_report)
+    assert scores.dtype == np.float32
+    assert_allclose(scores, all_scores(model, X), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [(512, 8192), (7, 33)])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_positive_labels_are_those_with_a_positive_score(model, X, blocks, n_jobs, monkeypatch):
+    monkeypatch.setattr(exact, "_BLOCK_ROWS", blocks[0])
+    monkeypatch.setattr(exact, "_BLOCK_LABELS", blocks[1])
+    model = deepcopy(model)
+    for shift, fewest in ((7, 100), (-1000, 0)):
+        model.network.output.biases[:] += shift
+        indptr, indices = Ranker(model, n_jobs).positive(model.rows(X), no_report)
+        expected = all_scores(model, X) > 0
+        assert fewest <= expected.sum() < expected.size
+        found = sp.csr_array((np.ones(len(indices)), indices, indptr), shape=expected.shape)
+        assert_array_equal(found.toarray(), expected)
+        assert all((np.diff(indices[a:b]) > 0).all() for a, b in pairwise(indptr))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_rounds_change_nothing_and_tell_how_many_samples_are_done(X, n_jobs, monkeypatch):
+    model = train("direct")
+    ranker, batch = Ranker(model, n_jobs), model.rows(X)
+    methods = [
+        lambda report: np.hstack(ranker.best(batch, 4, report)),
+        lambda report: ranker.positive(batch, report)[1],
+        lambda report: ranker.scores(batch, report),
+        lambda report: ranker.best_retrieved(batch, 4, report)[1],
+    ]
+    expected = [method(no_report) for method in methods]
+    monkeypatch.setattr(retrieval, "MIN_LABELS", 0)
+    monkeypatch.setattr(parallel, "_ROUND_WORK", 1.0)
+    for method, wanted in zip(methods, expected, strict=True):
+        told = []
+        # products of other blocks may round otherwise
+        assert_allclose(method(told.append), wanted, rtol=1e-5, atol=1e-5)
+        assert told == [n_jobs] * (70 // n_jobs)
+
+
+@pytest.mark.parametrize("kind", ["plain", "linear"])
+def test_ties_go_to_the_lower_label(kind, X):
+    model = deepcopy(train(kind))
+    model.network.output.weights[:], model.network.output.biases[:, 0] = 0, np.arange(N_LABELS) % 3
+    for rows in (X, X[:1]):
+        labels, scores = Ranker(model).best(model.rows(rows), 5, no_report)
+        assert_array_equal(labels, np.tile([2, 5, 8, 11, 14], (rows.shape[0], 1)))
+        assert_array_equal(scores, 2)
