@@ -32,7 +32,6 @@ class FittingMixin:
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
             The input data.
-
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The target values, as in `fit`.
 

@@ -56,9 +56,9 @@ class LSH(BaseEstimator):
 
     References
     ----------
-    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava (2020). SLIDE: In
-       defense of smart algorithms over hardware acceleration for large-scale deep learning systems.
-       Proceedings of Machine Learning and Systems 2. arXiv:1903.03129, sections 3 and 4.
+    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava. SLIDE: In defense of smart
+       algorithms over hardware acceleration for large-scale deep learning systems. MLSys 2020.
+       arXiv:1903.03129, sections 3 and 4.
 
     Examples
     --------

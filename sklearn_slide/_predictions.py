@@ -34,7 +34,7 @@ class PredictionMixin:
 
     @property
     def classes_(self):
-        """Class labels, or the numbers of columns of a multi-label y: ndarray of shape (n_outputs_,)."""
+        """Class labels, or the numbers of columns of a multi-label y: ndarray of shape ``(n_outputs_,)``."""
         self._require_fitted()
         return self._labels.classes
 
@@ -78,17 +78,17 @@ class PredictionMixin:
 
     @property
     def coefs_(self):
-        """The weight matrix of each layer: list of ndarray, of length n_layers_ - 1."""
+        """The weight matrix of each layer: list of ndarray, of length ``n_layers_ - 1``."""
         return self._require_fitted().coefs()
 
     @property
     def intercepts_(self):
-        """The bias vector of each layer: list of ndarray, of length n_layers_ - 1."""
+        """The bias vector of each layer: list of ndarray, of length ``n_layers_ - 1``."""
         return self._require_fitted().intercepts()
 
     @property
     def direct_coef_(self):
-        """The direct weights from features to labels: sparse array of shape (n_features_in_, n_outputs_)."""
+        """The direct weights of features and labels: sparse array ``(n_features_in_, n_outputs_)``."""
         return self._require_fitted().direct_coef()
 
     def predict_top_k(self, X, k=5, *, check_input=True):
@@ -102,10 +102,8 @@ class PredictionMixin:
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The input data.
-
         k : int, default=5
             The number of labels; of fewer than k labels, all are returned.
-
         check_input : bool, default=True
             False leaves out the checks of X, which take longer than the ranking of a single sample among some
             thousand labels. X must then be CSR of float32 with `n_features_in_` columns, sorted indices, no
@@ -116,7 +114,6 @@ class PredictionMixin:
         labels : ndarray of shape (n_samples, min(k, n_outputs_))
             Class labels, or column numbers of a multi-label y, best first; of equal scores the one that
             comes first in `classes_`.
-
         scores : ndarray of shape (n_samples, min(k, n_outputs_))
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
@@ -158,6 +155,14 @@ class PredictionMixin:
         See Also
         --------
         predict_top_k : The best labels, however likely they are.
+
+        Examples
+        --------
+        >>> from sklearn_slide import SlideClassifier
+        >>> from sklearn_slide.datasets import make_xmc_classification
+        >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
+        >>> SlideClassifier(random_state=0).fit(X, Y).predict(X).shape
+        (300, 40)
         """
         ranker, x = self._prepare(X)
         if not self._labels.multilabel:
@@ -187,6 +192,14 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(random_state=0).fit(X, y).decision_function(X).shape
+        (1797, 10)
         """
         scores = self._dense_scores(*self._prepare(X))
         if not self._labels.multilabel and self.n_outputs_ == 2:
@@ -213,6 +226,14 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(random_state=0).fit(X, y).predict_proba(X).shape
+        (1797, 10)
         """
         return self._probabilities(*self._prepare(X))
 
@@ -233,6 +254,14 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> bool((SlideClassifier(random_state=0).fit(X, y).predict_log_proba(X) <= 0).all())
+        True
         """
         scores = self._dense_scores(*self._prepare(X), copies=4)
         return LOG_ACTIVATIONS[self.out_activation_](scores.astype(np.float64))

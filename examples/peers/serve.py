@@ -36,9 +36,10 @@ def time_predictions(name, rank_rows, rows, batch, **answer):
 
 
 def arrays_in(state):
-    """List the arrays in dicts, lists and tuples by their addresses."""
+    """List the arrays in objects, dicts, lists and tuples by their addresses."""
     if isinstance(state, np.ndarray):
         return {state.__array_interface__["data"][0]: state}
+    state = vars(state) if hasattr(state, "__dict__") else state
     parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
     return {address: array for part in parts for address, array in arrays_in(part).items()}
 
@@ -58,7 +59,8 @@ def compact_answer(model, dtype):
 
 def slide(settings):
     """Train SlideClassifier; time exact ranking, with and without checks of X, retrieval, compact models."""
-    from sklearn_slide import SlideClassifier, _retrieval
+    from sklearn_slide import SlideClassifier
+    from sklearn_slide._core import retrieval
 
     model = SlideClassifier(**settings, n_jobs=THREADS, random_state=0).fit(job.X, job.Y)
     values = model.coefs_[-1].T
@@ -81,7 +83,8 @@ def slide(settings):
         compact_answer(model, dtype)
     model.set_params(retrieval="lsh")
     for share in settings_of_job["shares"]:
-        _retrieval._SHARE = share
+        retrieval._SHARE = share
+        model._ranker = None  # which keeps tables that were made for another share
         time_predictions(f"lsh, {100 * share:g} % scored, unchecked", *unchecked)
 
 
