@@ -148,7 +148,7 @@ class SlideClassifier(
     Attributes
     ----------
     classes_ : ndarray of shape (n_outputs_,)
-        Class labels; for a multi-label y, the numbers of its columns.
+        Class labels; for a multi-label y, the numbers or names of its columns.
 
     n_outputs_ : int
         Number of outputs, one for each label.
@@ -249,11 +249,7 @@ class SlideClassifier(
         "label_weight": ["array-like", StrOptions({"propensity"}), None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
+        "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
 
@@ -410,8 +406,10 @@ class SlideClassifier(
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The target values, as in `fit`.
         classes : array-like of shape (n_classes,), default=None
-            All classes that y will hold. Required in the first call if y holds class labels, not needed for a
-            binary indicator. A later call may give more classes than were known.
+            All classes that y will hold, required in the first call if y holds class labels. For an indicator,
+            the names of its columns in their order; None are their numbers. A later call may give more, and
+            columns in another order: each name stays the same label.
+
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, as in `fit`.
 

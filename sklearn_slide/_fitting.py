@@ -139,8 +139,8 @@ class FittingMixin:
         settings = self._settings()
         if len(settings.hidden_layer_sizes) > 1 and settings.activation == "identity":
             warnings.warn(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} with activation='identity' is a linear model "
-                "whose rank the narrowest layer sets: the other layers only take time. Give one layer, or "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} with activation='identity' is linear, "
+                "of the rank of the narrowest layer: the other layers only take time. Give one layer, or "
                 "another activation, such as 'relu'.",
                 UserWarning,
                 stacklevel=5,  # the caller of fit, past two decorators
