@@ -163,14 +163,13 @@ class SlideClassifier(
         The minimum of `loss_curve_`.
 
     active_size_curve_ : list of float
-        The mean number of labels scored for a sample in each epoch, as `loss_curve_`.
+        The mean number of labels scored for a sample, as `loss_curve_`.
 
     validation_scores_ : list of float or None
-        The score on the validation samples after each epoch, as `loss_curve_`. None without `early_stopping`.
+        The score on validation samples, as `loss_curve_`. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        The score of the weights that are kept: of the best epoch, or of several networks together. None
-        without `early_stopping`.
+        The score of the weights that are kept: of the best epoch, or of several networks together.
 
     coefs_ : list of ndarray of shape (n_layers_ - 1,)
         The ith element in the list represents the weight matrix corresponding to layer i.
@@ -406,10 +405,9 @@ class SlideClassifier(
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The target values, as in `fit`.
         classes : array-like of shape (n_classes,), default=None
-            All classes that y will hold, required in the first call if y holds class labels. For an indicator,
-            the names of its columns in their order; None are their numbers. A later call may give more, and
-            columns in another order: each name stays the same label.
-
+            All classes that y will hold, required in a first call with class labels. For an indicator, the
+            names of its columns in their order, instead of numbers. A later call may give more, and columns
+            in another order: each name stays the same label.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, as in `fit`.
 
