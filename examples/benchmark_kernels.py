@@ -65,7 +65,7 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
         if n_stages > 2:
             limit = min(sampler.n_active, n + sampler.n_hashed)
             found = lookups.candidates
-            n = add_hashed(lookups.codes, index.tables, index.lookup, limit, n, active, found)
+            n = add_hashed(index.selection, lookups.codes, index.tables, limit, n, active, found)
         if n_stages > 3:
             limit = min(sampler.n_active, n + sampler.n_cooccurrence)
             n = add_cooccurring(samples.x, samples.y, engine.rows_with, i, limit, n, active)

@@ -23,10 +23,9 @@ class SlideClassifier(
 ):
     """Multi-label and multi-class classifier for very many labels, by the SLIDE algorithm.
 
-    A neural network whose output layer is never computed as a whole in training. The hidden vector of
-    a sample is hashed, hash tables return labels whose weights are likely to score high, and only
-    these, the sample's true labels and some other negatives are scored and updated, by several
-    threads at once and without locks [1]_.
+    A neural network whose output layer is never computed as a whole in training. The hidden vector of a
+    sample is hashed, hash tables return labels that are likely to score high, and only these, the true labels
+    and some other negatives are scored and updated, by several threads at once and without locks [1]_.
 
     Parameters marked *fixed* stay as they were in the first fit: a warm start and `partial_fit` refuse other
     ones. All others may change at any time.
@@ -51,14 +50,12 @@ class SlideClassifier(
         row; 'adam' two for each weight, and corrects its bias by the updates of the row. *Fixed*.
 
     direct_limit : int, default=1000
-        A feature that was seen with at most so many labels in the first call to `fit` or `partial_fit` has,
-        past the hidden layers, a weight of its own for each of them; 0 for no such weights. They are not
-        used by a linear model, which has all of them. *Fixed*.
+        A feature seen with at most so many labels in the first `fit` or `partial_fit` has a weight of its own
+        for each of them, past the hidden layers; 0 for none. A linear model does without. *Fixed*.
 
     n_estimators : int, default=1
-        The number of networks that `fit` trains, one after the other, from different random numbers. Their
-        mean score ranks the labels: they become one network with so many times the hidden units. More
-        than one need a single hidden layer. `partial_fit` trains one network.
+        Networks that `fit` trains from different random numbers, and joins to one with so many times the
+        hidden units, whose scores are their means. More need one hidden layer; `partial_fit` trains one.
 
     learning_rate : {'linear', 'constant'}, default='linear'
         'linear' lets `learning_rate_init` fall to zero over the `max_iter` epochs of `fit`, 'constant' keeps
@@ -110,9 +107,8 @@ class SlideClassifier(
         used if `early_stopping` is True, and `X_val` is not given to `fit`.
 
     scoring : str or callable, default='precision_at_1'
-        What the validation score is: 'precision_at_1', 'recall_at_5' and the like, with any number, of
-        precision, recall, ndcg and coverage; the name of a scorer of scikit-learn; or a callable
-        ``scorer(estimator, X, y)``. Only used if `early_stopping` is True.
+        The validation score: 'precision_at_1' and the like, with any number, of precision, recall, ndcg and
+        coverage; the name of a scorer of scikit-learn; or a callable ``scorer(estimator, X, y)``.
 
     shuffle : bool, default=True
         Whether to shuffle samples in each epoch.
@@ -148,7 +144,7 @@ class SlideClassifier(
     Attributes
     ----------
     classes_ : ndarray of shape (n_outputs_,)
-        Class labels; for a multi-label y, the numbers or names of its columns.
+        Class labels; for a multi-label y, the numbers of its columns, or the names given to `partial_fit`.
 
     n_outputs_ : int
         Number of outputs, one for each label.
@@ -204,9 +200,8 @@ class SlideClassifier(
 
     References
     ----------
-    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava. SLIDE: In defense of smart
-       algorithms over hardware acceleration for large-scale deep learning systems. MLSys 2020.
-       arXiv:1903.03129.
+    .. [1] B. Chen et al. SLIDE: In defense of smart algorithms over hardware acceleration for large-scale
+       deep learning systems. MLSys 2020. arXiv:1903.03129.
 
     .. [2] H. Jain, Y. Prabhu, M. Varma. Extreme multi-label loss functions for recommendation, tagging,
        ranking & other missing label applications. KDD 2016.

@@ -94,8 +94,12 @@ class Trainer:
         """Passes over samples in an epoch."""
         return len(self.samples.passes)
 
-    def compile(self):
-        """Compile what an epoch runs, or load it, so that the time of an epoch is that of the work."""
+    def prepare(self):
+        """Compile what an epoch runs, or load it, and build the tables if that is due.
+
+        The time of the first epoch is then that of the work.
+        """
+        self._next_build(0)
         epoch = Epoch(0, self.model.seed, np.arange(0), np.zeros(2))
         train_chunk(self.samples, 0, 0, epoch, self.engine, self._scratches[0])
 

@@ -6,7 +6,17 @@ import inspect
 import pytest
 
 import sklearn_slide
-from sklearn_slide import LSH, SlideClassifier, _classifier, _fitting, _lsh, _predictions, datasets, metrics
+from sklearn_slide import (
+    LSH,
+    SlideClassifier,
+    _classifier,
+    _fitting,
+    _generator,
+    _lsh,
+    _predictions,
+    datasets,
+    metrics,
+)
 
 EXCEPTED = {
     "ES01": "a summary that says all needs no second paragraph",
@@ -50,7 +60,7 @@ def test_docstring_is_valid(name):
     assert [error for error in found["errors"] if error[0] not in excepted] == []
 
 
-@pytest.mark.parametrize("module", [_classifier, _fitting, _predictions, _lsh, datasets])
+@pytest.mark.parametrize("module", [_classifier, _fitting, _predictions, _lsh, datasets, _generator])
 def test_examples_run(module):
     failed, attempted = doctest.testmod(module)
     assert attempted > 0

@@ -86,13 +86,13 @@ def test_how_much_is_printed(verbose, n_lines, monkeypatch, capsys):
 def test_lines_of_predictions(monkeypatch, capsys):
     clock = Clock(monkeypatch)
     progress = RowProgress(1, 100)
-    for clock.now in (4.0, 8.0, 12.0, 16.0):
+    for clock.now in (40.0, 44.0, 48.0, 52.0, 56.0):  # of which 40 seconds are compilation and a first round
         progress.add(20)
     assert capsys.readouterr().out.splitlines() == [
-        "Predicted 40 of 100 samples, samples/s = 5, remaining = 12 s",
-        "Predicted 80 of 100 samples, samples/s = 5, remaining = 4 s",
+        "Predicted 60 of 100 samples, samples/s = 5, remaining = 8 s",
+        "Predicted 100 of 100 samples, samples/s = 5, remaining = 0 s",
     ]
     silent = RowProgress(0, 100)
-    clock.now = 100.0
-    silent.add(50)
+    for clock.now in (100.0, 200.0):
+        silent.add(50)
     assert capsys.readouterr().out == ""
