@@ -144,7 +144,7 @@ class SlideClassifier(
     Attributes
     ----------
     classes_ : ndarray of shape (n_outputs_,)
-        Class labels; for a multi-label y, the numbers of its columns, or the names given to `partial_fit`.
+        Class labels; for a multi-label y, the numbers or names of its columns.
 
     n_outputs_ : int
         Number of outputs, one for each label.
@@ -159,14 +159,13 @@ class SlideClassifier(
         The minimum of `loss_curve_`.
 
     active_size_curve_ : list of float
-        The mean number of labels scored for a sample in each epoch, as `loss_curve_`.
+        The mean number of labels scored for a sample, as `loss_curve_`.
 
     validation_scores_ : list of float or None
-        The score on the validation samples after each epoch, as `loss_curve_`. None without `early_stopping`.
+        The score on validation samples, as `loss_curve_`. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        The score of the weights that are kept: of the best epoch, or of several networks together. None
-        without `early_stopping`.
+        The score of the weights that are kept: of the best epoch, or of several networks together.
 
     coefs_ : list of ndarray of shape (n_layers_ - 1,)
         The ith element in the list represents the weight matrix corresponding to layer i.
@@ -244,11 +243,7 @@ class SlideClassifier(
         "label_weight": ["array-like", StrOptions({"propensity"}), None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
+        "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
 
@@ -405,8 +400,9 @@ class SlideClassifier(
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The target values, as in `fit`.
         classes : array-like of shape (n_classes,), default=None
-            All classes that y will hold. Required in the first call if y holds class labels, not needed for a
-            binary indicator. A later call may give more classes than were known.
+            All classes that y will hold, required in a first call with class labels. For an indicator, the
+            names of its columns in their order, instead of numbers. A later call may give more, and columns
+            in another order: each name stays the same label.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, as in `fit`.
 

@@ -1,5 +1,6 @@
 """The steps of a fit: what is checked, set aside, trained and taken."""
 
+import warnings
 from copy import copy, deepcopy
 
 import numpy as np
@@ -66,6 +67,7 @@ class FittingMixin:
         """
         if partial and going_on:
             self._validate_params()  # scikit-learn does so in a first call alone
+        tell_of_compilation(self.verbose)
         check_samples(X)
         check_targets(y)
         X, y = validate_data(
@@ -135,6 +137,14 @@ class FittingMixin:
     def _first_model(self, samples, scale, seed):
         """Make the Model that training begins with."""
         settings = self._settings()
+        if len(settings.hidden_layer_sizes) > 1 and settings.activation == "identity":
+            warnings.warn(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} with activation='identity' is linear, "
+                "of the rank of the narrowest layer: the other layers only take time. Give one layer, or "
+                "another activation, such as 'relu'.",
+                UserWarning,
+                stacklevel=5,  # the caller of fit, past two decorators
+            )
         require_memory(
             self._fit_bytes(samples),
             f"n_estimators={self.n_estimators}: a network of {self.n_features_in_} features, "
@@ -171,7 +181,6 @@ class FittingMixin:
         """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""
         before = vars(self).get("_model")
         self._take(model)
-        tell_of_compilation(self.verbose)
         trainer = Trainer(model, samples, TrainingSettings.of(self))
 
         def attributes():

@@ -24,10 +24,9 @@ class PredictionMixin:
     def __sklearn_is_fitted__(self):
         return "_model" in vars(self)
 
-    @property
-    def _fitted(self):
-        """The model, or NotFittedError, which is an AttributeError as well."""
-        if "_model" not in vars(self):
+    def _require_fitted(self):
+        """Return the model, or raise NotFittedError, which is an AttributeError as well."""
+        if not self.__sklearn_is_fitted__():
             raise NotFittedError(
                 f"This {type(self).__name__} instance is not fitted yet. Call 'fit' or 'partial_fit' first."
             )
@@ -36,58 +35,61 @@ class PredictionMixin:
     @property
     def classes_(self):
         """Class labels, or the numbers of columns of a multi-label y: ndarray of shape ``(n_outputs_,)``."""
-        return self._fitted and self._labels.classes
+        self._require_fitted()
+        return self._labels.classes
 
     @property
     def n_outputs_(self):
         """Number of outputs, one for each label."""
-        return len(self._fitted.seen_labels)
+        return len(self._require_fitted().seen_labels)
 
     @property
     def n_layers_(self):
         """Number of layers, the input and the output among them."""
-        return len(self._fitted.network.hidden) + 2
+        return len(self._require_fitted().network.hidden) + 2
 
     @property
     def out_activation_(self):
         """Name of the output activation: 'softmax' for class labels or the softmax loss, else 'logistic'."""
-        loss = LOSSES[self._fitted.settings.loss]
+        loss = LOSSES[self._require_fitted().settings.loss]
         return loss.out_activation if self._labels.multilabel else "softmax"
 
     @property
     def n_iter_(self):
         """The number of epochs that were run, of all networks together."""
-        return self._fitted.n_epochs
+        return self._require_fitted().n_epochs
 
     @property
     def t_(self):
         """The number of passes over training samples, of all networks together."""
-        return self._fitted.n_passes
+        return self._require_fitted().n_passes
 
     @property
     def loss_(self):
         """The mean loss of a sample over its active labels, in the last epoch."""
-        return self._fitted and self.loss_curve_[-1]
+        self._require_fitted()
+        return self.loss_curve_[-1]
 
     @property
     def best_loss_(self):
         """The minimum of `loss_curve_`."""
-        return self._fitted and min(self.loss_curve_)
+        self._require_fitted()
+        return min(self.loss_curve_)
 
     @property
     def coefs_(self):
         """The weight matrix of each layer: list of ndarray, of length ``n_layers_ - 1``."""
-        return self._fitted.coefs()
+        return self._require_fitted().coefs()
 
     @property
     def intercepts_(self):
         """The bias vector of each layer: list of ndarray, of length ``n_layers_ - 1``."""
-        return self._fitted.intercepts()
+        return self._require_fitted().intercepts()
 
     @property
     def direct_coef_(self):
         """The direct weights of features and labels: sparse array ``(n_features_in_, n_outputs_)``."""
-        return self._fitted.direct_coef()
+        return self._require_fitted().direct_coef()
 
     def predict_top_k(self, X, k=5, *, check_input=True):
         """Find the k labels with the highest scores for each sample.

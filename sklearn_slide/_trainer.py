@@ -150,8 +150,8 @@ class Trainer:
         index, schedule = self.engine.index, self.model.training.schedule
         if index is None:
             return self.n_passes
-        done = self.model.n_passes
-        if done + start >= schedule.due:
+        done = self.model.n_passes + start
+        if done >= schedule.due:
             rebuild_tables(self.model.network.output.weights, index.hasher, index.tables, self.n_jobs)
-            schedule.advance()
-        return start + int(np.ceil(schedule.due - done - start))
+            schedule.advance(done)
+        return start + int(np.ceil(schedule.due - done))

@@ -1,4 +1,4 @@
-"""What the estimator refuses, in which words, and what is left of it then; and interrupted training."""
+"""What the estimator refuses, in which words, and what is left of it then."""
 
 import pickle
 

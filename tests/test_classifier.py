@@ -204,11 +204,43 @@ def test_attributes(data):
     assert_allclose(scores, model.decision_function(data[0]), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_curves_and_counters_cover_all_networks(data, early_stopping):
+    params = {"max_iter": 6, "tol": 0.2, "n_iter_no_change": 1, "early_stopping": early_stopping}
+    model, first = make(n_estimators=3, **params).fit(*data), make(**params).fit(*data)
+    n_first, n_samples = first.n_iter_, 108 if early_stopping else 120
+    assert 3 <= len(model.loss_curve_) == len(model.active_size_curve_) == model.n_iter_ > n_first
+    assert model.t_ == n_samples * model.n_iter_
+    for name in ("loss_curve_", "active_size_curve_", "validation_scores_"):
+        if name != "validation_scores_" or early_stopping:
+            curve = getattr(model, name)
+            assert len(curve) == model.n_iter_
+            assert curve[:n_first] == getattr(first, name)
+            assert curve[n_first:] != curve[:n_first]
+    assert model.loss_ == model.loss_curve_[-1]
+    assert model.best_loss_ == min(model.loss_curve_)
+    assert model.coefs_[0].shape == (40, 36)
+    # they go on from there, and a new fit starts them anew
+    n = model.n_iter_
+    model.partial_fit(*data)
+    assert len(model.loss_curve_) == len(model.active_size_curve_) == model.n_iter_ == n + 1
+    assert model.t_ == n_samples * n + 120
+    assert len(model.fit(*data).loss_curve_) == model.n_iter_ == n
+
+
 def test_unfitted():
     for method in ("predict", "predict_proba", "decision_function", "predict_top_k"):
         with pytest.raises(NotFittedError):
             getattr(SlideClassifier(), method)(np.ones((2, 2)))
     assert not any(hasattr(SlideClassifier(), name) for name in FITTED)
+    computed = [name for name in FITTED if isinstance(getattr(SlideClassifier, name, None), property)]
+    assert len(computed) == 11
+    for name in computed:
+        with pytest.raises(NotFittedError, match="SlideClassifier instance is not fitted yet"):
+            getattr(SlideClassifier(), name)
+    for check_input in (True, False):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            SlideClassifier().predict_top_k(sp.csr_matrix((1, 2), dtype=np.float32), check_input=check_input)
 
 
 def test_feature_names(data):

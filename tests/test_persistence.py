@@ -7,11 +7,12 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+from helpers import assert_same
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_slide
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide._labels import Labels
 from sklearn_slide._model import Model, TrainingState
 from sklearn_slide.datasets import make_xmc_classification
@@ -113,6 +114,53 @@ def test_a_missing_stamp_warns():
         model.__setstate__(state)
     assert before.keys() - state.keys() == {"_sklearn_slide_version"}
     assert vars(model) == vars(make())
+
+
+def test_a_form_that_is_no_longer_read():
+    state = vars(make()) | {"_network": (), "_tables": (), "_sklearn_slide_version": "0.1.0"}
+    stored = pickle.dumps(_Stored(state))
+    with pytest.raises(
+        ValueError, match=r"stored by sklearn-slide 0.1.0 in a form that is no longer read. Fit"
+    ):
+        pickle.loads(stored)
+
+
+class _Stored:
+    """Is stored as a SlideClassifier of a given state."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __reduce__(self):
+        return object.__new__, (SlideClassifier,), self.state
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"n_estimators": 2}])
+def test_tables_are_kept_from_one_call_to_the_next(task, params, tmp_path):
+    """Rebuilt at other times than before, they would name other labels."""
+    X, Y = task
+    # built after 1000, 3000, 7000, ... samples
+    lsh = LSH(rehash_interval=1000, rehash_growth=2.0)
+    model = make(lsh=lsh, negatives={"lsh": 1.0}, n_active=100, **params).fit(X, Y).partial_fit(X, Y)
+    index, schedule = model._model.training.index, model._model.training.schedule
+    read = pickle.loads(pickle.dumps(model))
+    joblib.dump(model, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    copies = [read, copy.deepcopy(model), mapped]
+    for each in copies:
+        assert_array_equal(each._model.training.index.tables.ids, index.tables.ids)
+        assert vars(each._model.training.schedule) == vars(schedule)
+    n_rebuilt = 0
+    for start, stop in [(0, 400), (400, 600), (600, 1500), (0, 1500)]:
+        chunk, old = (X[start:stop], Y[start:stop]), index.tables.ids.copy()
+        model.partial_fit(*chunk)
+        assert model._model.training.index.tables.ids is index.tables.ids
+        n_rebuilt += (index.tables.ids != old).any()
+        for each in copies:
+            assert_same(each.partial_fit(*chunk), model)
+            assert each.active_size_curve_ == model.active_size_curve_
+            assert_array_equal(each._model.training.index.tables.ids, index.tables.ids)
+    assert 0 < n_rebuilt < 4
 
 
 def test_skops(task):

@@ -101,8 +101,23 @@ def test_schedule_backs_off():
     schedule, due = RehashSchedule(100, 2.0, due=0), []
     for _ in range(4):
         due.append(schedule.due)
-        schedule.advance()
+        schedule.advance(schedule.due)
     assert due == [0, 100, 300, 700]
+
+
+def test_schedule_adds_up_fractions():
+    schedule, due = RehashSchedule(3, 1.5, due=0), []
+    for _ in range(5):
+        due.append(schedule.due)
+        schedule.advance(int(np.ceil(schedule.due)))
+    assert due == [0, 3, 7.5, 14.25, 24.375]
+
+
+@pytest.mark.parametrize("interval", [1, 100])
+def test_schedule_goes_on_from_a_late_rebuild(interval):
+    schedule = RehashSchedule(interval, 2.0, due=50)
+    schedule.advance(5000)
+    assert (schedule.due, schedule.interval) == (5000 + interval, 2 * interval)
 
 
 @pytest.mark.parametrize(("n_labels", "interval"), [(10, 20_000), (80_004, 20_001), (1_000_000, 250_000)])
