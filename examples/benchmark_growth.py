@@ -213,7 +213,7 @@ def count_rebuilds(n_samples, n_labels):
 
     schedule, n_rebuilds = LSH().schedule(n_labels, n_passes=0), 0
     while schedule.due < n_samples:
-        schedule.advance()
+        schedule.advance(schedule.due)
         n_rebuilds += 1
     return n_rebuilds
 
