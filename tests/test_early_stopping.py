@@ -177,7 +177,7 @@ def test_without_early_stopping_there_are_no_scores(data):
     [
         ({"scoring": "nonsense"}, {}, "scoring must be 'precision_at_1'.*Got 'nonsense'"),
         ({"scoring": "precision_at_0"}, {}, "scoring must be"),
-        ({"scoring": "precision_at_26"}, {}, "k must be an int from 1 to the number of labels, 25. Got 26"),
+        ({"scoring": "precision_at_26"}, {}, r"y_pred must have shape \(n_samples, m\) with m >= k"),
         ({"scoring": lambda *_: np.nan}, {}, "scoring=.*gave nan.*Give another one"),
         ({"validation_fraction": 1.0}, {}, "validation_fraction"),
         ({"validation_fraction": 0.999}, {}, "train set will be empty"),

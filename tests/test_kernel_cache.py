@@ -35,8 +35,9 @@ def run(code, folder, **variables):
     return done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-@pytest.mark.parametrize("content", [b"", b"\x80\x04damaged", None], ids=["empty", "nonsense", "cut"])
+@pytest.mark.parametrize(
+    ("suffix", "content"), [(".nbi", b""), (".nbi", b"\x80\x04damaged"), (".nbc", None)], ids=str
+)  # None: the file is cut
 def test_damaged_files_are_compiled_anew_with_one_warning(tmp_path, suffix, content):
     expected, warnings = run(ROUND, tmp_path)
     assert expected.strip() == "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
