@@ -13,6 +13,7 @@ from sklearn_slide._core.matrices import Quantized, float_rows, quantize
 from sklearn_slide._core.optimizers import Adagrad, Adam
 from sklearn_slide._core.sgd import Index
 from sklearn_slide._core.tables import RehashSchedule
+from sklearn_slide._lengths import Lengths
 from sklearn_slide._lsh import LSH
 from sklearn_slide._samples import as_rows, place_features, scale_rows
 
@@ -67,6 +68,8 @@ class TrainingState:
     """What training goes on from: the solver's memory, and the hash tables once they were asked for."""
 
     solver: NetworkState
+    lengths: Lengths
+    crowded: np.ndarray | None  # bool (n_features,): too many labels for direct weights; None: there are none
     index: Index | None = None
     schedule: RehashSchedule | None = None  # when the tables of the index are rebuilt
 
@@ -104,18 +107,21 @@ class Model:
         """Turn validated samples X into the Rows that the network takes."""
         return place_features(scale_rows(as_rows(X), self.input_scale), self.places)
 
-    def to_train(self, settings):
-        """Return a Model that training may change, for ModelSettings that must be those it was made with.
+    def open_to_training(self, settings):
+        """Let training change the arrays, for ModelSettings that must be those the model was made with.
 
-        Its counters are its own. Its arrays are shared, but for those that cannot be written to, as if they
-        are mapped from a file.
+        Arrays that cannot be written to, as if they are mapped from a file, are copied.
         """
         self.require_trainable()
         self.require_settings(settings)
         training = self.training
-        network, solver, index = _writable((self.network, training.solver, training.index))
-        training = TrainingState(solver, index, copy(training.schedule))
-        return replace(self, network=network, training=training)
+        state = _writable((self.network, training.solver, training.index, training.crowded))
+        self.network, training.solver, training.index, training.crowded = state
+
+    def to_train(self):
+        """Return a Model with the same arrays, for training to change, and counters of its own."""
+        training = self.training
+        return replace(self, training=replace(training, schedule=copy(training.schedule)))
 
     def shares_arrays(self, other):
         """Tell whether training another Model changes weights of this one."""
@@ -278,7 +284,7 @@ def join(models):
     )
     return Model(
         network=Network(hidden, None, output, direct, networks[0].activation),
-        training=TrainingState(state),
+        training=TrainingState(state, models[0].training.lengths, models[0].training.crowded),
         settings=models[0].settings,
         input_scale=models[0].input_scale,
         n_features=models[0].n_features,

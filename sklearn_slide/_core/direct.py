@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._core.compilation import inner
+from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.matrices import row_scale, stored
 from sklearn_slide._core.optimizers import direct_factor
 
@@ -34,6 +34,18 @@ def first_at_least(labels, start, stop, y):
         else:
             stop = middle
     return start
+
+
+@njit
+def find_places(direct, features, labels, places):
+    """Fill places, int64, with where pairs stand in the lists, or -1 - p for a pair that belongs before p.
+
+    features and labels are int32, of the length of places.
+    """
+    for m in range(places.shape[0]):
+        start, stop = direct.indptr[features[m]], direct.indptr[features[m] + 1]
+        q = first_at_least(direct.labels, start, stop, labels[m])
+        places[m] = q if q < stop and direct.labels[q] == labels[m] else -1 - q
 
 
 @inner
