@@ -5,17 +5,15 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._core.direct import find_places
+from sklearn_slide._core.compilation import as_writable
+from sklearn_slide._core.direct import Columns, Direct, count_new_pairs, list_new_pairs, merge_pairs
 from sklearn_slide._core.layers import Layer
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.parallel import split_work
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._first_weights import (
     DIRECT_NORM,
-    HIDDEN_ACCUMULATOR,
     OUTPUT_ACCUMULATOR,
-    crowded_features,
-    find_pairs,
     initialise_output,
     start_layer,
     sum_hidden_vectors,
@@ -36,16 +34,15 @@ def settle_scale(model, samples):
         return samples
     model.input_scale, mean_square = chosen
     factor = model.input_scale / scale
-    network, state, first_sum = model.network, model.training.solver.input, HIDDEN_ACCUMULATOR
-    factors = np.full(model.n_features, 1 / factor, dtype=np.float32)
-    factors[~model.seen] = np.sqrt(lengths.mean_square / mean_square)
+    network = model.network
     if network.input is None:  # the output layer is the first one, with a row for each label
-        state, first_sum = model.training.solver.output, OUTPUT_ACCUMULATOR
         factors = np.full(network.n_labels, 1 / factor, dtype=np.float32)
+    else:
+        factors = np.full(model.n_features, 1 / factor, dtype=np.float32)
+        factors[~model.seen] = np.sqrt(lengths.mean_square / mean_square)
     values = (network.input or network.output).weights
     for start, stop in split_work(0, len(values), 4 * values.shape[1]):
         values[start:stop] *= factors[start:stop, np.newaxis]
-    state.weights.rescale(factor, first_sum)
     if network.direct is not None:
         network.direct.weights[:] *= np.float32(1 / factor)
         gain = np.float32(DIRECT_NORM**2 / mean_square)
@@ -93,7 +90,7 @@ def grow(model, places, n_labels):
             solver=old._replace(output=state),
             index=None,
             schedule=None,
-            crowded=training.crowded.copy(),
+            crowded=None if training.crowded is None else training.crowded.copy(),
         ),
         hasher=None,
     )
@@ -105,75 +102,84 @@ def learn_of(model, samples, n_jobs):
     Labels that were never true before start from them, as all labels do in a first call. Features get direct
     weights for labels that they meet, until these are more than the limit.
     """
-    network, settings = model.network, model.settings
-    pairs = None
-    if network.direct is not None:
-        pairs = find_new_pairs(model, samples)
-    if settings.init == "centroid":
+    network, new, pairs, sums = model.network, np.zeros(0, dtype=np.int32), None, None
+    if model.settings.init == "centroid":
         true = np.bincount(samples.y.indices, minlength=network.n_labels) > 0
         new = np.flatnonzero(true & ~model.seen_labels).astype(np.int32)
-        if len(new):
-            pairs = start_labels(model, samples, new, pairs, n_jobs)
+    if network.direct is not None:
+        pairs = find_new_pairs(model, samples)
+        places = np.full(network.n_labels, -1, dtype=np.int32)
+        places[new] = np.arange(len(new), dtype=np.int32)
+        of_new = places[pairs.labels] >= 0
+        sums = take_pairs(pairs, of_new)
+        sums = sums._replace(labels=places[sums.labels])
+        pairs.weights[:] = 0.0
+    if len(new):
+        start_labels(model, samples, new, sums, n_jobs)
     if pairs is not None and len(pairs.labels):
-        model.network = network._replace(direct=insert_pairs(network.direct, pairs))
+        pairs.weights[of_new] = sums.weights
+        model.network = network._replace(direct=merge(network.direct, pairs))
 
 
 def find_new_pairs(model, samples):
-    """Return a Direct of the pairs of Samples that a Model has not, with a weight of 0.
+    """Return a Direct of the pairs of Samples that a Model has not; its weights are the sums X' Y of them.
 
-    A feature whose labels become more than the limit is crowded from then on, and has none.
+    A feature whose labels become more than the limit is crowded: it keeps its direct weights, and gets no
+    more.
     """
-    direct, crowded, limit = model.network.direct, model.training.crowded, model.settings.direct_limit
-    found = find_pairs(samples, model.n_features, model.network.n_labels, limit, direct.gain)
-    crowded |= crowded_features(samples, found)
-    features = features_of(found)
-    places = np.empty(len(features), dtype=np.int64)
-    find_places(direct, features, found.labels, places)
-    new = (places < 0) & ~crowded[features]
-    counts = np.bincount(features[new], minlength=len(crowded))
-    crowded |= np.diff(direct.indptr) + counts > limit
-    new &= ~crowded[features]
-    return take_pairs(found, new)
-
-
-def start_labels(model, samples, new, pairs, n_jobs):
-    """Start the labels new, int32, of a Model from Samples, and return the new pairs with first weights."""
-    network, settings = model.network, model.settings
-    y = sp.csr_array(
-        (np.ones(len(samples.y.indices), dtype=np.int8), samples.y.indices, samples.y.indptr),
-        shape=(samples.x.n_rows, network.n_labels),
-    )[:, new]
-    rows = np.flatnonzero(np.diff(y.indptr))
-    x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, model.n_features))[rows]
-    y = y[rows]
-    theirs = make_samples(
-        as_rows(x), Pattern(y.indptr.astype(np.int64), y.indices.astype(np.int32)), samples.weights[rows]
-    )
-    direct = None
-    if pairs is not None:
-        place = np.full(network.n_labels, -1, dtype=np.int32)
-        place[new] = np.arange(len(new), dtype=np.int32)
-        of_new = place[pairs.labels] >= 0
-        direct = take_pairs(pairs, of_new)
-        direct = direct._replace(labels=place[direct.labels])
-    output = Layer(
-        np.zeros((len(new), network.n_units), dtype=np.float32), np.zeros((len(new), 1), dtype=np.float32)
-    )
-    part = network._replace(output=output, direct=direct)
-    rng = np.random.default_rng((model.seed, model.n_passes))
-    initialise_output(part, sum_hidden_vectors(theirs, part, n_jobs), LOSSES[settings.loss].first_bias, rng)
-    state, fresh = model.training.solver.output, start_layer(output, settings.solver, OUTPUT_ACCUMULATOR)
-    for whole, rows_of_new in [
-        (network.output, output),
-        (state.weights, fresh.weights),
-        (state.biases, fresh.biases),
-    ]:
-        for all_rows, its in zip(whole, rows_of_new, strict=True):
-            all_rows[new] = its
-    if pairs is not None:
-        pairs.weights[:] = 0
-        pairs.weights[of_new] = direct.weights
+    samples = as_writable(samples)
+    direct, y, n_labels = model.network.direct, samples.y, model.network.n_labels
+    columns = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, model.n_features)).tocsc()
+    columns = Columns(columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data)
+    counts, marks = np.empty(model.n_features, dtype=np.int64), np.full(n_labels, -1, dtype=np.int32)
+    limit, crowded = model.settings.direct_limit, model.training.crowded
+    count_new_pairs(columns, y, direct, limit, crowded, marks, counts)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    sums = np.zeros(indptr[-1], dtype=np.float32)
+    pairs = Direct(indptr, np.empty(indptr[-1], dtype=np.int32), sums, direct.gain)
+    if indptr[-1]:
+        list_new_pairs(columns, y, samples.weights, direct, pairs, np.full(n_labels, -1, dtype=np.int64))
+        rows = sp.csr_array((sums, pairs.labels, indptr), shape=(model.n_features, n_labels))
+        rows.sort_indices()
+        pairs = pairs._replace(labels=rows.indices.astype(np.int32, copy=False), weights=rows.data)
     return pairs
+
+
+def start_labels(model, samples, new, direct, n_jobs):
+    """Start the labels new, int32, of a Model from the Samples that have them, as a first call does.
+
+    direct is a Direct of their pairs, labels as positions in new, or None; its sums become first weights.
+    """
+    network, state = model.network, model.training.solver.output
+    output = Layer(*(np.zeros((len(new), part.shape[1]), dtype=np.float32) for part in network.output))
+    small, rng = (
+        network._replace(output=output, direct=direct),
+        np.random.default_rng((model.seed, model.n_passes)),
+    )
+    sums = sum_hidden_vectors(take_labels(samples, new, network.n_labels), small, n_jobs)
+    initialise_output(small, sums, LOSSES[model.settings.loss].first_bias, rng)
+    first = start_layer(output, model.settings.solver, OUTPUT_ACCUMULATOR)
+    for whole, part in [
+        (network.output, output),
+        (state.weights, first.weights),
+        (state.biases, first.biases),
+    ]:
+        for rows, its in zip(whole, part, strict=True):
+            rows[new] = its
+
+
+def take_labels(samples, labels, n_labels):
+    """Return the Samples that have one of these labels, int32 ascending, which become 0, 1, and so on."""
+    n_samples = samples.x.n_rows
+    y = sp.csr_array(
+        (np.ones_like(samples.y.indices), samples.y.indices, samples.y.indptr), (n_samples, n_labels)
+    )
+    y = y[:, labels]
+    rows = np.flatnonzero(np.diff(y.indptr))
+    x = sp.csr_array(samples.x[::-1], (n_samples, samples.x.indices.max(initial=0) + 1))[rows]
+    y = y[rows]
+    pattern = Pattern(y.indptr.astype(np.int64), y.indices.astype(np.int32))
+    return make_samples(as_rows(x), pattern, samples.weights[rows])
 
 
 def features_of(direct):
@@ -187,13 +193,9 @@ def take_pairs(direct, kept):
     return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])
 
 
-def insert_pairs(direct, pairs):
-    """Return the Direct with the pairs of another one inserted, none of which it has."""
-    places = np.empty(len(pairs.labels), dtype=np.int64)
-    find_places(direct, features_of(pairs), pairs.labels, places)
-    places = -1 - places
-    return direct._replace(
-        indptr=direct.indptr + pairs.indptr,
-        labels=np.insert(direct.labels, places, pairs.labels),
-        weights=np.insert(direct.weights, places, pairs.weights),
-    )
+def merge(direct, pairs):
+    """Return the Direct with the pairs of another one, none of which it has."""
+    n_pairs = len(direct.labels) + len(pairs.labels)
+    labels, weights = np.empty(n_pairs, dtype=np.int32), np.empty(n_pairs, dtype=np.float32)
+    merge_pairs(direct, pairs, labels, weights)
+    return direct._replace(indptr=direct.indptr + pairs.indptr, labels=labels, weights=weights)

@@ -24,10 +24,6 @@ class Adagrad(NamedTuple):
         """Return the state of a matrix of this shape before its first update."""
         return Adagrad(np.full(shape[0], first_sum, dtype=np.float32))
 
-    def rescale(self, factor, first_sum):
-        """Become what it would be had all gradients been factor times as large; first_sum as in start."""
-        self.sums[:] = first_sum + (self.sums - np.float32(first_sum)) * np.float32(factor**2)
-
 
 class Adam(NamedTuple):
     """Lazy Adam: the moments of a row, and its number of updates, rest while no sample touches it."""
@@ -42,12 +38,6 @@ class Adam(NamedTuple):
         del first_sum
         zeros = [np.zeros(shape, dtype=np.float32) for _ in range(2)]
         return Adam(np.zeros(shape[0], dtype=np.float32), *zeros)
-
-    def rescale(self, factor, first_sum):
-        """Become what it would be had all gradients been factor times as large."""
-        del first_sum
-        np.multiply(self.first_moment, np.float32(factor), out=self.first_moment)
-        np.multiply(self.second_moment, np.float32(factor**2), out=self.second_moment)
 
 
 SOLVERS = {"adagrad": Adagrad, "adam": Adam}
