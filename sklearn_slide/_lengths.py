@@ -58,10 +58,9 @@ class Lengths:
             return None
         middle = np.searchsorted(np.cumsum(self.counts), n / 2)
         octave = middle / _STEPS - _N_OCTAVES / 2
+        chosen = scale
         if abs(octave + np.log2(scale)) > _OCTAVES_OFF:
             chosen = float(2.0 ** -np.rint(octave))
-        else:
-            chosen = scale
         mean_square = self.squares / (n + self.n_empty) * chosen**2
         self.n_before += n
         self.counts, self.n_empty, self.squares = _no_counts(), 0.0, 0.0
