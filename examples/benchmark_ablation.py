@@ -4,6 +4,7 @@
 few samples and only prints the page. See benchmark_choices.py.
 """
 
+from contextlib import ExitStack
 from unittest.mock import patch
 
 from benchmark_choices import (
@@ -24,7 +25,8 @@ from benchmark_choices import (
 )
 from benchmarking import machine, rst_table, write_page
 
-from sklearn_slide import _network
+from sklearn_slide import LSH, _first_weights
+from sklearn_slide._core.losses import Sigmoid
 
 DEFAULTS, SEED = "the defaults", "another seed"
 PUBLISHED = {
@@ -35,25 +37,26 @@ PUBLISHED = {
     "learning_rate_init": 1e-4,
     "direct_limit": 0,
     "init": "random",
-    "negatives": None,
-    "hash_family": "dwta",
-    "rehash_interval": 6400,
+    "negatives": {"lsh": 1.0},
+    "lsh": LSH("dwta", rehash_interval=6400),
 }
-# name: (parameters, constants of the private module _network)
+# what is set where there is no parameter, and what has it
+CONSTANTS = {"OUTPUT_ACCUMULATOR": _first_weights, "first_bias": Sigmoid}
+# name: (parameters, CONSTANTS)
 CHANGES = {
     DEFAULTS: ({}, {}),
     SEED: ({"random_state": 1}, {}),
     'solver="adam", learning_rate_init=1e-3': ({"solver": "adam", "learning_rate_init": 1e-3}, {}),
     "accumulators of the output layer from 1e-6": ({}, {"OUTPUT_ACCUMULATOR": 1e-6}),
-    "biases of the output layer from 0": ({}, {"SIGMOID_BIAS": 0.0}),
+    "biases of the output layer from 0": ({}, {"first_bias": 0.0}),
     'init="random"': ({"init": "random"}, {}),
     "direct_limit=0": ({"direct_limit": 0}, {}),
     'activation="relu"': ({"activation": "relu"}, {}),
     'loss="softmax"': ({"loss": "softmax"}, {}),
-    'hash_family="dwta"': ({"hash_family": "dwta"}, {}),
-    "negatives=None": ({"negatives": None}, {}),
+    'lsh=LSH("dwta")': ({"lsh": LSH("dwta")}, {}),
+    'negatives={"lsh": 1.0}': ({"negatives": {"lsh": 1.0}}, {}),
     'learning_rate="constant"': ({"learning_rate": "constant"}, {}),
-    "rehash_growth=1.0": ({"rehash_growth": 1.0}, {}),
+    "lsh=LSH(rehash_growth=1.0)": ({"lsh": LSH(rehash_growth=1.0)}, {}),
 }
 PUBLISHED_RUNS = {
     "published": PUBLISHED,
@@ -68,8 +71,8 @@ One choice removed at a time
 What the defaults owe to each choice in which they differ from the published SLIDE (Chen et al., 2020,
 arXiv:1903.03129): ``SlideClassifier(({n_units},), max_iter=...)``, two threads, with one parameter
 changed at a time: {n_epochs}.
-The first biases and the starting value of Adagrad are no parameters: for these rows the benchmark sets the
-constants ``OUTPUT_ACCUMULATOR`` and ``SIGMOID_BIAS`` of the private module ``_network``.
+The first biases and the starting value of Adagrad are no parameters: for these rows the benchmark sets
+``OUTPUT_ACCUMULATOR`` in ``_first_weights.py`` and ``Sigmoid.first_bias`` in ``_core/losses.py``.
 Updates after each sample, and not after a batch, cannot be switched off. Learning rates were not searched
 anew for a changed setting: with a better one the loss of accuracy may be smaller.
 
@@ -91,7 +94,7 @@ As far as the parameters can express them:
    model = SlideClassifier(hidden_layer_sizes=(128,), max_iter=6, n_jobs=-1, **published)
 
 In the tables they have {n_units} units, as the other rows, and twice the epochs.
-``hash_family="simhash"`` is the other family in the publication; the interval of 6400 samples stands for 50
+``LSH("simhash")`` has the other family in the publication; the interval of 6400 samples stands for 50
 batches of 128. What cannot be expressed: updates by the gradient of a batch (here Adam steps after each
 sample, and its bias correction counts the steps of each row by itself), and buckets of a fixed size that
 keep the newest labels or a random part (here a bucket keeps all its labels, and ``bucket_size`` of them are
@@ -109,11 +112,12 @@ def n_epochs(name, change):
 
 def measure_all(data):
     """Return {data set: {change: figures}}; the data sets take turns."""
-    constants = {name: getattr(_network, name) for name in ("OUTPUT_ACCUMULATOR", "SIGMOID_BIAS")}
     found = {name: {} for name in data}
     for change, (settings, changed) in CHANGES.items():
         for name, one in data.items():
-            with patch.multiple(_network, **{**constants, **changed}):
+            with ExitStack() as patches:
+                for constant, value in changed.items():
+                    patches.enter_context(patch.object(CONSTANTS[constant], constant, value))
                 found[name][change] = measure(one, {"max_iter": n_epochs(name, change), **settings})
             report(name, change, figures=found[name][change])
     return found

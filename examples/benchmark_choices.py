@@ -75,8 +75,8 @@ def compile_kernels(runs):
     """Train on a little data with each of the settings, so that nothing is compiled in a timed run."""
     X, Y = make_xmc_classification(200, 200, 1000, random_state=0)
     for settings in runs:
-        small = {"hidden_layer_sizes": (8,), "n_active": 20, "max_iter": 1, "n_jobs": N_THREADS}
-        SlideClassifier(**{**settings, **small}).fit(X, Y).predict_top_k(X)
+        small = {"hidden_layer_sizes": (8,), "max_iter": 1, "n_jobs": N_THREADS}
+        SlideClassifier(**{"n_active": 20, **settings, **small}).fit(X, Y).predict_top_k(X)
 
 
 def measure(data, settings):

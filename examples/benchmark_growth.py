@@ -71,23 +71,24 @@ def make_timed(owner, name, spent):
     setattr(owner, name, timed)
 
 
-def train_slide(n_samples, n_labels, sampling):
-    """Fit for one epoch and return seconds, for each part, and bytes."""
-    from sklearn_slide import SlideClassifier, _training
+def train_slide(n_samples, n_labels, n_active):
+    """Fit for one epoch and return seconds, for each part, and bytes; n_active may be None."""
+    from sklearn_slide import SlideClassifier, _trainer
 
-    settings = {"sampling": sampling, "n_jobs": N_THREADS, "max_iter": 1, "random_state": 0}
-    SlideClassifier((N_UNITS,), n_active=50, **settings).fit(*generate(100, 1000))  # compiles the kernels
+    settings = {"n_active": n_active, "n_jobs": N_THREADS, "max_iter": 1, "random_state": 0}
+    SlideClassifier((N_UNITS,), **settings).fit(*generate(100, 1000))  # compiles the kernels
     X, Y = generate(n_samples, n_labels)
     training, rebuilds = [], []
     make_timed(SlideClassifier, "_train", training)
-    make_timed(_training, "rebuild_tables", rebuilds)
+    make_timed(_trainer, "rebuild_tables", rebuilds)
     gc.collect()
     reset_peak_memory()
     start = seconds()
-    model = SlideClassifier((N_UNITS,), n_active=N_ACTIVE, **settings).fit(X, Y)
+    model = SlideClassifier((N_UNITS,), **settings).fit(X, Y)
     fit = seconds() - start
     wall, cpu = training[0]
     rebuild = np.array(rebuilds).reshape(-1, 2)
+    index = model._model.training.index
     return {
         "wall": wall / n_samples,
         "cpu": cpu / n_samples,
@@ -99,7 +100,7 @@ def train_slide(n_samples, n_labels, sampling):
         "set_up": fit[0] - wall,
         "active": model.active_size_curve_[0],
         "weights": sum(w.nbytes for w in (*model.coefs_, *model.intercepts_)),
-        "tables": sum(array.nbytes for array in model._tables),
+        "tables": sum(array.nbytes for array in index.tables) if index else 0,
         "peak": peak_memory(),
         "seconds": fit[0],
     }
@@ -191,12 +192,12 @@ def measure_all(sizes, n_samples, n_repeats, work):
 
     work is the number of samples times labels for which every label is scored.
     """
-    runs = [[run(SLIDE, n_samples, n_labels, "lsh") for n_labels in sizes] for _ in range(n_repeats)]
+    runs = [[run(SLIDE, n_samples, n_labels, N_ACTIVE) for n_labels in sizes] for _ in range(n_repeats)]
     found = {
         SLIDE: [medians(runs_of_size) for runs_of_size in zip(*runs, strict=True)],
         ROWS: run(ROWS, sizes),
     }
-    found[FULL] = [run(FULL, count_full_samples(work, n_labels), n_labels, "full") for n_labels in sizes]
+    found[FULL] = [run(FULL, count_full_samples(work, n_labels), n_labels, None) for n_labels in sizes]
     if find_spec("torch"):
         found[TORCH] = []
         for n_labels in sizes:
@@ -208,12 +209,11 @@ def measure_all(sizes, n_samples, n_repeats, work):
 
 def count_rebuilds(n_samples, n_labels):
     """Count the builds of the tables in n_samples by the default schedule."""
-    from sklearn_slide import SlideClassifier
-    from sklearn_slide._tables import auto_rehash_interval
+    from sklearn_slide import LSH
 
-    growth, due, n_rebuilds = SlideClassifier().rehash_growth, 0.0, 0
-    while due < n_samples:
-        due += auto_rehash_interval(n_labels) * growth**n_rebuilds
+    schedule, n_rebuilds = LSH().schedule(n_labels, n_passes=0), 0
+    while schedule.due < n_samples:
+        schedule.advance()
         n_rebuilds += 1
     return n_rebuilds
 
@@ -350,7 +350,7 @@ Microseconds a sample
 ---------------------
 
 The exponent is the slope of log time against log labels, fitted to all sizes. "Every label" is a network of
-the same size with every label scored: by the kernels, ``sampling="full"``, and by PyTorch's EmbeddingBag,
+the same size with every label scored: by the kernels, ``n_active=None``, and by PyTorch's EmbeddingBag,
 Linear, binary cross-entropy and fused Adam in batches of 256, or 64 above 100,000 labels. These were run
 once, on few samples: {full_samples} by the kernels.
 

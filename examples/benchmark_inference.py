@@ -58,7 +58,7 @@ takes as long as a trained one.
 
 ``SlideClassifier``'s lines are of one model. "Unchecked" is ``predict_top_k(X, check_input=False)``. "lsh" is
 ``retrieval="lsh"``, in which the labels that are scored are 5 % at most; the benchmark sets the constant
-``_SHARE`` of the private module ``_retrieval`` for the other lines. The bare matrix product is NumPy's
+``_SHARE`` in ``_core/retrieval.py`` for the other lines. The bare matrix product is NumPy's
 ``h @ W.T`` on blocks of 512 rows and 8,192 labels, with two threads; it takes turns with the ranking of the
 batch, five times, and the ratio is that of the medians.
 

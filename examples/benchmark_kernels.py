@@ -13,22 +13,23 @@ benchmarking.limit_threads(1)
 
 import numpy as np  # noqa: E402
 
-from sklearn_slide import SlideClassifier, _training  # noqa: E402
-from sklearn_slide._direct import match_direct, update_direct  # noqa: E402
-from sklearn_slide._hashing import hash_vector  # noqa: E402
-from sklearn_slide._losses import compute_residuals  # noqa: E402
-from sklearn_slide._network import backward_hidden, backward_output, forward, score_labels  # noqa: E402
-from sklearn_slide._numba import njit, start_stream  # noqa: E402
-from sklearn_slide._optimizers import Solver  # noqa: E402
-from sklearn_slide._sampling import (  # noqa: E402
+from sklearn_slide import SlideClassifier  # noqa: E402
+from sklearn_slide._core.active_set import (  # noqa: E402
     add_cooccurring,
     add_frequent,
     add_hashed,
     add_true,
     add_uniform,
-    make_samples,
 )
-from sklearn_slide._validation import as_rows, encode_indicator, transpose_pattern  # noqa: E402
+from sklearn_slide._core.direct import match_direct, update_direct  # noqa: E402
+from sklearn_slide._core.hashing import hash_vector  # noqa: E402
+from sklearn_slide._core.layers import backward_hidden, backward_output, forward, score_labels  # noqa: E402
+from sklearn_slide._core.losses import compute_residuals  # noqa: E402
+from sklearn_slide._core.random_numbers import start_stream  # noqa: E402
+from sklearn_slide._core.sgd import make_scratch  # noqa: E402
+from sklearn_slide._labels import encode_indicator  # noqa: E402
+from sklearn_slide._samples import as_rows, make_samples, scale_rows  # noqa: E402
+from sklearn_slide._trainer import Trainer, TrainingSettings  # noqa: E402
 
 N_UNITS, N_ACTIVE, N_SAMPLES, REPEATS = 128, 500, 10_000, 9
 STAGES = (
@@ -46,62 +47,53 @@ STAGES = (
 )
 
 
-@njit
+@benchmarking.callable_kernel
 def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
     """Run the first n_stages of STAGES for each sample; return sums of active, updated, direct, matched."""
-    x, network, active = samples.x, engine.network, scratch.active
-    h, n_units = scratch.hidden[-1], engine.network.output.weights.values.shape[1]
-    sampler, logits, residuals = engine.sampler, scratch.logits, scratch.residuals
-    solver = Solver(engine.solver, np.float32(rate))
+    x, network, index, sampler = engine.batch.x, engine.batch.network, engine.index, engine.sampler
+    active, activity, lookups, matches = scratch.active, scratch.activity, scratch.lookups, scratch.matches
+    h, labels, logits, residuals = activity.hidden[-1], active.labels, scratch.logits, scratch.residuals
+    state, direct, of_labels = engine.state, network.direct, engine.state.output.weights
     total_active, total_updated, total_pairs, total_matches, n_matches = 0, 0, 0, 0, 0
     for i in range(n_samples):
         start_stream(active.stream, 1, 1, i)
-        forward(x, i, network, engine.activation, scratch.hidden)
+        forward(engine.batch, i, activity.hidden)
         if n_stages > 1:
-            hash_vector(h[:n_units], engine.hasher, scratch.hash_work, scratch.codes)
+            hash_vector(index.hasher, h[: index.hasher.n_features], lookups.hash_work, lookups.codes)
         n_true = add_true(samples.y, i, active)
         n = n_true
         if n_stages > 2:
-            n = add_hashed(scratch.codes, engine.tables, sampler, n, active)
+            limit = min(sampler.n_active, n + sampler.n_hashed)
+            found = lookups.candidates
+            n = add_hashed(index.selection, lookups.codes, index.tables, limit, n, active, found)
         if n_stages > 3:
-            n = add_cooccurring(samples, i, sampler, n, active)
+            limit = min(sampler.n_active, n + sampler.n_cooccurrence)
+            n = add_cooccurring(samples.x, samples.y, engine.rows_with, i, limit, n, active)
         if n_stages > 4:
-            n = add_frequent(samples.y, sampler, n, active)
-            n = add_uniform(sampler, n, active)
+            n = add_frequent(samples.y, min(sampler.n_active, n + sampler.n_frequency), n, active)
+            n = add_uniform(min(sampler.n_active, n + sampler.n_uniform), n, active)
         if n_stages > 5:
-            score_labels(h, active.labels, n, network.output, logits)
+            score_labels(h, labels, n, network.output, logits)
         if n_stages > 6:
-            n_matches = match_direct(x, i, network.direct, active.labels, n, scratch.matches, logits)
+            n_matches = match_direct(x, i, direct, labels, n, matches, logits)
         if n_stages > 7:
-            compute_residuals(logits, active.labels, n, n_true, engine.loss, samples.label_weights, residuals)
+            compute_residuals(engine.loss, logits, labels, n, n_true, residuals)
         if n_stages > 8:
-            backward_output(
-                h, active.labels, n, residuals, network.output, solver, scratch.one, scratch.gradients[-1]
-            )
+            backward_output(labels, n, residuals, network.output, state.output, rate, activity)
         if n_stages > 9:
-            backward_hidden(
-                x,
-                i,
-                network,
-                engine.activation,
-                solver,
-                scratch.one,
-                scratch.units,
-                scratch.hidden,
-                scratch.gradients,
-            )
+            backward_hidden(engine.batch, i, state, rate, activity)
         if n_stages > 10:
-            update_direct(network, active.labels, n, residuals, solver, scratch.matches, n_matches)
+            update_direct(direct, of_labels, labels, n, residuals, rate, matches, n_matches)
             total_matches += n_matches
             for a in range(n):
                 total_updated += residuals[a] != 0.0
             for p in range(x.indptr[i], x.indptr[i + 1]):
-                total_pairs += network.direct.indptr[x.indices[p] + 1] - network.direct.indptr[x.indices[p]]
+                total_pairs += direct.indptr[x.indices[p] + 1] - direct.indptr[x.indices[p]]
         total_active += n
     return total_active, total_updated, total_pairs, total_matches
 
 
-@njit
+@benchmarking.callable_kernel
 def read_all(values):
     """Sum float32 (n,): the speed of reading memory in order."""
     total = np.float32(0)
@@ -110,7 +102,7 @@ def read_all(values):
     return total
 
 
-@njit
+@benchmarking.callable_kernel
 def multiply_add(n, lanes):
     """Multiply and add n times to each of the lanes, float32 (64,), which stay in registers."""
     factor, term = np.float32(0.999), np.float32(0.5)
@@ -135,17 +127,19 @@ def median_seconds(calls):
 def machine_limits(engine, scratch):
     """Return GB/s in order, GB/s of whole rows at random, GFlop/s of the units, and of scoring from cache."""
     memory = np.ones(2**27, dtype=np.float32)
-    output = engine.network.output
-    n_labels = len(output.weights.values)
+    output = engine.batch.network.output
+    n_labels = len(output.weights)
     rng = np.random.default_rng(0)
-    logits, h = np.zeros(N_ACTIVE, dtype=np.float32), scratch.hidden[-1]
+    logits, h = np.zeros(N_ACTIVE, dtype=np.float32), scratch.activity.hidden[-1]
     spread = rng.integers(n_labels, size=(200, N_ACTIVE)).astype(np.int32)
     near = np.tile(np.arange(16, dtype=np.int32), N_ACTIVE // 16 + 1)[:N_ACTIVE]
     lanes = np.ones(64, dtype=np.float32)
 
+    score_row = benchmarking.callable_kernel(score_labels)
+
     def score(rows):
         for active in rows:
-            score_labels(h, active, N_ACTIVE, output, logits)
+            score_row(h, active, N_ACTIVE, output, logits)
 
     steps = 200_000
     read, compute, far, close = median_seconds(
@@ -168,15 +162,14 @@ def machine_limits(engine, scratch):
 def main(folder, name):
     X, Y, _, _ = benchmarking.load(folder, name)
     model = SlideClassifier((N_UNITS,), n_active=N_ACTIVE, max_iter=2, random_state=0).fit(X, Y)
-    x, y = as_rows(X), encode_indicator(Y)
-    engine = model._make_engine()
-    samples = make_samples(x, y)._replace(rows_with=transpose_pattern(x, X.shape[1]))
-    most_labels = int(np.diff(y.indptr).max())
-    scratch = _training.make_scratch(x, engine.network, engine.hasher, engine.sampler, most_labels)
+    x = scale_rows(as_rows(X), model._model.input_scale)
+    samples = make_samples(x, encode_indicator(Y))
+    engine = Trainer(model._model, samples, TrainingSettings.of(model)).engine
+    scratch = make_scratch(engine, most_true=int(np.diff(samples.y.indptr).max()))
 
     def run(n_stages):
         # a learning rate of 0 keeps the weights, and so the work, the same from call to call
-        return first_stages(samples, engine, scratch, N_SAMPLES, n_stages, 0.0)
+        return first_stages(samples, engine, scratch, N_SAMPLES, n_stages, np.float32(0.0))
 
     totals = median_seconds([lambda s=s: run(s) for s in range(1, len(STAGES) + 1)]) / N_SAMPLES * 1e6
     costs = np.diff(totals, prepend=0)
@@ -221,7 +214,7 @@ Where does the time of a training sample go, and how near is it to what the mach
 of a sample have {pairs:.0f} direct weights. {benchmarking.machine()}.
 
 ``python examples/benchmark_kernels.py FOLDER {name}`` made this page. The stages are those of ``train_chunk``
-in ``_training.py``. A stage's time is the difference between
+in ``_core/sgd.py``. A stage's time is the difference between
 running the stages up to it and those before it, after two epochs; medians of {
         REPEATS
     } interleaved repeats over {N_SAMPLES:,} samples. Bytes are those of

@@ -17,6 +17,7 @@ from pathlib import Path
 from textwrap import fill
 
 from benchmarking import (
+    callable_kernel,
     image_path,
     limit_threads,
     machine,
@@ -30,13 +31,11 @@ N_THREADS = 2
 limit_threads(N_THREADS)  # before NumPy, Numba and PyTorch are imported
 
 import matplotlib  # noqa: E402
-import numba  # noqa: E402
 import numpy as np  # noqa: E402
 
-from sklearn_slide._losses import SIGMOID, compute_residuals  # noqa: E402
-from sklearn_slide._network import backward_output, make_layer, score_labels  # noqa: E402
-from sklearn_slide._optimizers import ADAGRAD, Solver  # noqa: E402
-from sklearn_slide._sampling import NO_WEIGHTS  # noqa: E402
+from sklearn_slide._core.layers import Activity, Layer, backward_output, score_labels  # noqa: E402
+from sklearn_slide._core.losses import LOSSES, compute_residuals  # noqa: E402
+from sklearn_slide._first_weights import start_layer  # noqa: E402
 
 try:
     import torch
@@ -47,7 +46,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 N_UNITS, N_TRUE = 128, 5
-RATE = 1e-9  # the weights stay as they are, so that every pass does the same work
+RATE = np.float32(1e-9)  # the weights stay as they are, so that every pass does the same work
 BATCH_SIZES = (8, 32, 128, 512)
 MEMORY_LIMIT = 8 * 2**30
 KERNELS, GATHER, TUNED, LOOP = "kernels", "gather", "tuned gather", "loop"
@@ -55,22 +54,24 @@ PASSES = {"forward": "forward", "training": "forward, backward and update"}
 COLOURS = {KERNELS: "C0", GATHER: "C3", TUNED: "C1", LOOP: "C2"}
 
 
-@numba.njit(nogil=True)
+@callable_kernel
 def score_chunk(h, active, layer, logits):
     """Score the labels active[s] of each sample s; h float32 (n, n_units), active int32 (n, n_active)."""
     for s in range(h.shape[0]):
         score_labels(h[s], active[s], active.shape[1], layer, logits[s])
 
 
-@numba.njit(nogil=True)
-def train_chunk(h, active, layer, solver, logits, gradients):
+@callable_kernel
+def train_chunk(h, active, layer, state, loss, logits, gradients):
     """Score, compare and update the labels of each sample in turn; gradients float32, as h, by the h."""
     n_active = active.shape[1]
     residuals, one = np.empty(n_active, dtype=np.float32), np.ones(1, dtype=np.float32)
+    no_units = np.empty(0, dtype=np.int32)  # they are for hidden layers
     for s in range(h.shape[0]):
         score_labels(h[s], active[s], n_active, layer, logits[s])
-        compute_residuals(logits[s], active[s], n_active, N_TRUE, SIGMOID, NO_WEIGHTS, residuals)
-        backward_output(h[s], active[s], n_active, residuals, layer, solver, one, gradients[s])
+        compute_residuals(loss, logits[s], active[s], n_active, N_TRUE, residuals)
+        activity = Activity(h[s : s + 1], gradients[s : s + 1], no_units, one)
+        backward_output(active[s], n_active, residuals, layer, state, RATE, activity)
 
 
 class Problem:
@@ -95,8 +96,8 @@ class Kernels:
 
     def __init__(self, problem, n_threads, batch_size):
         self.problem, self.n_threads = problem, n_threads
-        self.layer = make_layer(problem.weights, problem.biases, "adagrad", 0.5)
-        self.solver = Solver(ADAGRAD, np.float32(RATE))
+        self.layer = Layer(problem.weights, problem.biases)
+        self.state, self.loss = start_layer(self.layer, "adagrad", 0.5), LOSSES["sigmoid"](None)
 
     def prepare(self, pool):
         self.pool = pool
@@ -105,7 +106,7 @@ class Kernels:
         p = self.problem
         h, active, logits = p.h[chunk], p.active_int32[chunk], p.logits[chunk]
         if training:
-            train_chunk(h, active, self.layer, self.solver, logits, p.gradients[chunk])
+            train_chunk(h, active, self.layer, self.state, self.loss, logits, p.gradients[chunk])
         else:
             score_chunk(h, active, self.layer, logits)
 

@@ -27,21 +27,28 @@ from benchmark_choices import (
 )
 from benchmarking import DOCS, machine, rst_table, write_page
 
-from sklearn_slide._hashing import auto_hash_length
+from sklearn_slide import LSH
+from sklearn_slide._core.hashing import auto_hash_length
 
 SEEDS = {FEWER: 5, MANY: 1}
 
-ALONE = {"negatives": None}
-LSH, UNIFORM, FREQUENCY, MIX, FULL = "LSH, simhash", "uniform", "by frequency", "default mix", "every label"
+ALONE = {"negatives": {"lsh": 1.0}}
+SIMHASH, UNIFORM, FREQUENCY, MIX, FULL = (
+    "LSH, simhash",
+    "uniform",
+    "by frequency",
+    "default mix",
+    "every label",
+)
 SOURCES = {
-    LSH: ALONE,
-    "LSH, dwta": {"hash_family": "dwta", **ALONE},
-    "LSH, wta": {"hash_family": "wta", **ALONE},
-    "LSH, minhash": {"hash_family": "minhash", **ALONE},
-    UNIFORM: {"sampling": "uniform", **ALONE},
+    SIMHASH: ALONE,
+    "LSH, dwta": {"lsh": LSH("dwta"), **ALONE},
+    "LSH, wta": {"lsh": LSH("wta"), **ALONE},
+    "LSH, minhash": {"lsh": LSH("minhash"), **ALONE},
+    UNIFORM: {"negatives": {"uniform": 1.0}},
     FREQUENCY: {"negatives": {"frequency": 1.0}},
     MIX: {},
-    FULL: {"sampling": "full"},
+    FULL: {"n_active": None},
 }
 STARTS = {
     "the defaults": {},
@@ -54,7 +61,7 @@ AIM = 5.0  # points of P@1 by which LSH alone should be above uniform
 
 
 def table_settings(n_labels):
-    """Return what is tried of tables and schedules: {what it is: settings}."""
+    """Return what is tried of tables and schedules: {what it is: LSH}."""
     auto = max(3, auto_hash_length("simhash", n_labels))
     tried = [{}, {"n_tables": 20}, {"n_tables": 100}]
     tried += [{"hash_length": auto + more} for more in (-2, 2, 4)]
@@ -65,7 +72,7 @@ def table_settings(n_labels):
         {"rehash_interval": 10**9},
     ]
     names = [", ".join(f"{key}={value!r}" for key, value in one.items()) for one in tried]
-    return {name or "the defaults": one for name, one in zip(names, tried, strict=True)}
+    return {name or "the defaults": LSH(**one) for name, one in zip(names, tried, strict=True)}
 
 
 def plan(name, n_labels):
@@ -74,21 +81,21 @@ def plan(name, n_labels):
     for seed in range(SEEDS[name]):
         for n_active in (50, 200, 500, 2000):
             for source, settings in SOURCES.items():
-                rare = source.startswith("LSH") and source != LSH
+                rare = source.startswith("LSH") and source != SIMHASH
                 if source == FULL:
                     affordable = name == FEWER and n_active == 50 and seed == 0
                 elif n_active == 2000:
-                    affordable = source in (LSH, UNIFORM) + (MIX,) * (name == FEWER) and seed == 0
+                    affordable = source in (SIMHASH, UNIFORM) + (MIX,) * (name == FEWER) and seed == 0
                 else:
                     affordable = not rare or n_active == SIZE
                 if affordable:
                     runs.append(("source", source, n_active, settings, seed))
     if name == MANY:
         for start, settings in list(STARTS.items())[1:]:
-            for source in (LSH, UNIFORM):
+            for source in (SIMHASH, UNIFORM):
                 runs.append((start, source, SIZE, {**SOURCES[source], **settings}, 0))
-        for tried, settings in list(table_settings(n_labels).items())[1:]:
-            runs.append(("tables", tried, SIZE, {**ALONE, **settings}, 0))
+        for tried, lsh in list(table_settings(n_labels).items())[1:]:
+            runs.append(("tables", tried, SIZE, {"lsh": lsh, **ALONE}, 0))
     return runs
 
 
@@ -117,9 +124,9 @@ def explain_aim(name, found):
         sizes = [
             size
             for size in (50, 200, 500, 2000)
-            if (kind, LSH, size) in found and (kind, UNIFORM, size) in found
+            if (kind, SIMHASH, size) in found and (kind, UNIFORM, size) in found
         ]
-        lsh, uniform = ([mean(found[kind, source, size]) for size in sizes] for source in (LSH, UNIFORM))
+        lsh, uniform = ([mean(found[kind, source, size]) for size in sizes] for source in (SIMHASH, UNIFORM))
         for size, of_lsh, of_uniform in zip(sizes, lsh, uniform, strict=True):
             gain = of_lsh - of_uniform
             rows.append(
@@ -165,7 +172,7 @@ def explain_sources(name, found):
     size = max(size for kind, source, size in found if (kind, source) == ("source", UNIFORM))
     uniform = found["source", UNIFORM, size]
     told = []
-    for source in (LSH, FREQUENCY, MIX):
+    for source in (SIMHASH, FREQUENCY, MIX):
         runs = [runs for key, runs in found.items() if key[:2] == ("source", source)]
         enough = [one for one in runs if mean(one) >= mean(uniform)]
         if enough:
@@ -186,7 +193,7 @@ def explain_sources(name, found):
 def explain_tables(found):
     """Return a sentence on the best of the tables' settings."""
     tried = {source: runs for (kind, source, _), runs in found.items() if kind == "tables"}
-    base = found["source", LSH, SIZE]
+    base = found["source", SIMHASH, SIZE]
     best = max(tried, key=lambda name: mean(tried[name]))
     worst = min(tried, key=lambda name: mean(tried[name]))
     return [
@@ -204,7 +211,7 @@ def draw(found, path):
     from matplotlib import pyplot as plt
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    styles = {LSH: "C0o-", "LSH, dwta": "C9s", "LSH, wta": "C4v", "LSH, minhash": "C6^"}
+    styles = {SIMHASH: "C0o-", "LSH, dwta": "C9s", "LSH, wta": "C4v", "LSH, minhash": "C6^"}
     styles |= {UNIFORM: "C1D--", FREQUENCY: "C2P--", MIX: "C3o-", FULL: "k*"}
     figure, panels = plt.subplots(
         len(found), 2, figsize=(10, 3.6 * len(found)), layout="constrained", squeeze=False
@@ -240,7 +247,7 @@ What LSH is worth
 
 One epoch of ``SlideClassifier(({n_units},))``, two threads, with the negatives from one source at a time, at
 the same ``n_active``. All other parameters are the defaults, direct weights and a start from centroids among
-them. *LSH* is ``negatives=None`` with a hash family, *uniform* is ``sampling="uniform", negatives=None``,
+them. *LSH* is ``negatives={{"lsh": 1.0}}`` with a hash family, *uniform* is ``negatives={{"uniform": 1.0}}``,
 *by frequency* is ``negatives={{"frequency": 1.0}}``, and the *default mix* takes a part of its negatives from
 each source. A label drawn twice counts once, so that fewer may be scored than asked for.
 
@@ -292,16 +299,15 @@ def page(data, found):
         sections.append(section(f"All sources, {name}", note + source_table(found[name])))
     if MANY in found:
         lines += explain_tables(found[MANY])
-        rows = [
-            ["the defaults", *precision_cells(base := found[MANY]["source", LSH, SIZE]), *common_cells(base)]
-        ]
+        base = found[MANY]["source", SIMHASH, SIZE]
+        rows = [["the defaults", *precision_cells(base), *common_cells(base)]]
         for (kind, tried, _), runs in found[MANY].items():
             if kind == "tables":
                 rows.append([f"``{tried}``", *precision_cells(runs), *common_cells(runs)])
         note = (
-            f"LSH alone, simhash, ``n_active={SIZE}``. The automatic hash length is "
-            f"{auto_hash_length('simhash', data[MANY].Y.shape[1])}; a rehash interval of 1,000,000,000 "
-            "samples builds the tables once, before training."
+            f"LSH alone, simhash, ``n_active={SIZE}``; what is changed are parameters of ``LSH``. "
+            f"The automatic hash length is {auto_hash_length('simhash', data[MANY].Y.shape[1])}; a rehash "
+            "interval of 1,000,000,000 samples builds the tables once, before training."
         )
         table = rst_table(["changed", *PRECISIONS, *COMMON_HEADER], rows)
         sections.append(
@@ -320,7 +326,8 @@ def page(data, found):
 def main():
     options = make_parser(__doc__).parse_args()
     data = load_data(options)
-    tried = [*SOURCES.values(), *({**ALONE, **one} for one in table_settings(1000).values())]
+    tried = [*SOURCES.values(), *({"lsh": lsh, **ALONE} for lsh in table_settings(1000).values())]
+    tried += [{**SOURCES[source], **start} for start in STARTS.values() for source in (SIMHASH, UNIFORM)]
     compile_kernels(tried)
     found = measure_all(data)
     with tempfile.TemporaryDirectory() as folder:

@@ -69,6 +69,19 @@ def reset_peak_memory():
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def callable_kernel(function):
+    """Compile a function as the kernels of sklearn_slide are, for Python to call, and without a cache.
+
+    It may be an `inner` kernel, whose compiled form has no wrapper for Python. A cache on disk would go on
+    with the old code of kernels in other files after these have changed.
+    """
+    import numba
+
+    from sklearn_slide._core.compilation import _OPTIONS
+
+    return numba.njit(**_OPTIONS)(getattr(function, "py_func", function))
+
+
 def load(folder, name, held_out=False):
     """Return X_train, Y_train, X_test, Y_test of FOLDER/NAME as CSR of float32; rows of X have length 1.
 

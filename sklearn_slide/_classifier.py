@@ -23,10 +23,9 @@ class SlideClassifier(
 ):
     """Multi-label and multi-class classifier for very many labels, by the SLIDE algorithm.
 
-    A neural network whose output layer is never computed as a whole in training. The hidden vector of
-    a sample is hashed, hash tables return labels whose weights are likely to score high, and only
-    these, the sample's true labels and some other negatives are scored and updated, by several
-    threads at once and without locks [1]_.
+    A neural network whose output layer is never computed as a whole in training. The hidden vector of a
+    sample is hashed, hash tables return labels that are likely to score high, and only these, the true labels
+    and some other negatives are scored and updated, by several threads at once and without locks [1]_.
 
     Parameters marked *fixed* stay as they were in the first fit: a warm start and `partial_fit` refuse other
     ones. All others may change at any time.
@@ -35,44 +34,39 @@ class SlideClassifier(
     ----------
     hidden_layer_sizes : array-like of shape (n_layers - 2,), default=(256,)
         The ith element represents the number of neurons in the ith hidden layer. ``()`` is a linear
-        model with a weight for each feature and label, for few features. *Fixed.*
+        model with a weight for each feature and label, for few features. *Fixed*.
 
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='identity'
         Activation function for the hidden layers. 'identity' keeps the geometry of the samples and
-        makes the model linear with a low rank; more than one hidden layer needs another one. *Fixed.*
+        makes the model linear with a low rank; more than one hidden layer needs another one. *Fixed*.
 
     loss : {'auto', 'sigmoid', 'softmax', 'sigmoid+softmax'}, default='auto'
-        'sigmoid' is the binary cross-entropy of each label by itself, 'softmax' the cross-entropy over
-        the labels, 'sigmoid+softmax' the mean of the two, which can rank the first label better: compare it
-        on held-out samples. 'auto' is 'softmax' if y holds one class label for each sample, else 'sigmoid'.
-        *Fixed.*
+        'sigmoid' is the binary cross-entropy of each label by itself, 'softmax' the cross-entropy over the
+        labels, 'sigmoid+softmax' the mean of both, which can rank the first label better: compare it on
+        held-out samples. 'auto' is 'softmax' if y holds class labels, else 'sigmoid'. *Fixed*.
 
     solver : {'adagrad', 'adam'}, default='adagrad'
-        The solver for weight optimization, applied to single rows of weights after each sample.
-        'adagrad' keeps one number for each row; 'adam' two for each weight, and corrects its bias by
-        the updates that a row has had. *Fixed.*
+        The solver, applied to single rows of weights after each sample. 'adagrad' keeps one number for each
+        row; 'adam' two for each weight, and corrects its bias by the updates of the row. *Fixed*.
 
     direct_limit : int, default=1000
-        A feature that was seen with at most so many labels in the first call to `fit` or `partial_fit` has,
-        past the hidden layers, a weight of its own for each of them; 0 for no such weights. They are not
-        used by a linear model, which has all of them. *Fixed.*
+        A feature seen with at most so many labels in the first `fit` or `partial_fit` has a weight of its own
+        for each of them, past the hidden layers; 0 for none. A linear model does without. *Fixed*.
 
     n_estimators : int, default=1
-        The number of networks that `fit` trains, one after the other, from different random numbers. Their
-        mean score ranks the labels: they become one network with so many times the hidden units. More
-        than one need a single hidden layer. `partial_fit` trains one network.
+        Networks that `fit` trains from different random numbers, and joins to one with so many times the
+        hidden units, whose scores are their means. More need one hidden layer; `partial_fit` trains one.
 
     learning_rate : {'linear', 'constant'}, default='linear'
-        Learning rate schedule for weight updates. 'linear' lets `learning_rate_init` fall to zero over the
-        `max_iter` epochs of `fit`, 'constant' keeps it. `partial_fit`, which does not know how much will
-        come, keeps it.
+        'linear' lets `learning_rate_init` fall to zero over the `max_iter` epochs of `fit`, 'constant' keeps
+        it, and so does `partial_fit`, which does not know how much will come.
 
     learning_rate_init : float, default=0.1
         The initial learning rate used.
 
     init : {'centroid', 'random'}, default='centroid'
         The first weights of the output layer. 'centroid' takes the scaled sum of the hidden vectors
-        of a label's samples, 'random' draws them. *Fixed.*
+        of a label's samples, 'random' draws them. *Fixed*.
 
     n_active : int, 'auto' or None, default='auto'
         The number of labels scored for a training sample at most. True labels are always scored, even
@@ -87,7 +81,7 @@ class SlideClassifier(
         0.1}``. A label drawn twice counts once, so that fewer than `n_active` may be scored.
 
     lsh : LSH, default=None
-        The hash tables; None stands for ``LSH()``. See :class:`LSH`. *Fixed.*
+        The hash tables; None stands for ``LSH()``. See :class:`LSH`. *Fixed*.
 
     retrieval : {'exact', 'lsh'}, default='exact'
         Whether `predict_top_k`, and `predict` for class labels, score every label, or at most 5 % of them:
@@ -97,52 +91,46 @@ class SlideClassifier(
         The number of epochs at most.
 
     tol : float, default=1e-4
-        Tolerance for the optimization. When the loss is not improving by at least `tol` for
-        `n_iter_no_change` consecutive epochs, training stops; with `early_stopping`, when the score is not.
-        Within the default 3 epochs that cannot happen before the last: it matters with a larger `max_iter`.
+        Training stops when the loss, or with `early_stopping` the score, is not improving by at least `tol`
+        for `n_iter_no_change` consecutive epochs: with the defaults, not before the last of 3 epochs.
 
     n_iter_no_change : int, default=2
         Maximum number of epochs to not meet `tol` improvement.
 
     early_stopping : bool, default=False
-        Whether `fit` uses early stopping to terminate training when the validation score is not improving. It
-        then sets aside a part of the training data as validation, unless `X_val` and `y_val` are given, and
-        keeps the weights of the epoch with the best score. The learning rate still falls over `max_iter`
-        epochs.
+        Whether `fit` ends when the validation score is not improving, and keeps the weights of the epoch with
+        the best score. It sets aside a part of the training data as validation, unless `X_val` and `y_val`
+        are given. The learning rate still falls over `max_iter` epochs.
 
     validation_fraction : float, default=0.1
         The proportion of training data to set aside at random as validation set for early stopping. Only
         used if `early_stopping` is True, and `X_val` is not given to `fit`.
 
     scoring : str or callable, default='precision_at_1'
-        What the validation score is: 'precision_at_1', 'recall_at_5' and the like, with any number, of
-        precision, recall, ndcg and coverage; the name of a scorer of scikit-learn; or a callable
-        ``scorer(estimator, X, y)``. Only used if `early_stopping` is True.
+        The validation score: 'precision_at_1' and the like, with any number, of precision, recall, ndcg and
+        coverage; the name of a scorer of scikit-learn; or a callable ``scorer(estimator, X, y)``.
 
     shuffle : bool, default=True
         Whether to shuffle samples in each epoch.
 
     class_weight : dict, {class_label: weight} or 'balanced', default=None
         Weights of the classes where y holds class labels: `sample_weight` is multiplied by them. None, and a
-        class that the dict leaves out, stand for 1. 'balanced' gives the classes weights inversely
-        proportional to their frequencies in y, ``n_samples / (n_classes * np.bincount(y))``; `partial_fit`,
-        which sees a part of y, refuses it. The scores of `early_stopping` do not know these weights.
+        class that the dict leaves out, stand for 1. 'balanced' is ``n_samples / (n_classes *
+        np.bincount(y))``, and refused by `partial_fit`. The scores of `early_stopping` do not know them.
 
     label_weight : array-like of shape (n_labels,) or 'propensity', default=None
         Weights of the labels where y is a multi-label indicator: the loss of a true label is multiplied by
-        its weight, the loss of a negative never. Weights above 1 let a label rank higher. 'propensity' takes
-        inverse propensities [2]_, as :func:`~sklearn_slide.metrics.label_propensities` estimates them from y,
-        over their mean of all true labels: more hits on rare labels for fewer hits in all. `partial_fit`
-        takes an array only, in which labels that are new have weights as well. None stands for 1.
+        its weight, the loss of a negative never. 'propensity' takes inverse propensities [2]_, as
+        :func:`~sklearn_slide.metrics.label_propensities` estimates them from y, over their mean of all true
+        labels: more hits on rare labels for fewer in all. `partial_fit` takes an array only, with weights of
+        labels that are new as well. None stands for 1.
 
     warm_start : bool, default=False
-        When set to True, reuse the solution of the previous call to fit as initialization, otherwise,
-        just erase the previous solution.
+        When True, reuse the solution of the previous call to `fit` as initialization; otherwise, erase it.
 
     random_state : int, RandomState instance, default=None
-        Determines random numbers for first weights, hash functions, the order of samples and the
-        sampling of labels. Pass an int for reproducible results; they are bit-identical with
-        one thread.
+        Determines random numbers for first weights, hash functions, the order of samples and the sampling of
+        labels. Pass an int for reproducible results; they are bit-identical with one thread.
 
     n_jobs : int, default=None
         The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context.
@@ -156,7 +144,7 @@ class SlideClassifier(
     Attributes
     ----------
     classes_ : ndarray of shape (n_outputs_,)
-        Class labels; for a multi-label y, the numbers of its columns.
+        Class labels; for a multi-label y, the numbers of its columns, or the names given to `partial_fit`.
 
     n_outputs_ : int
         Number of outputs, one for each label.
@@ -171,14 +159,13 @@ class SlideClassifier(
         The minimum of `loss_curve_`.
 
     active_size_curve_ : list of float
-        The mean number of labels scored for a sample in each epoch, as `loss_curve_`.
+        The mean number of labels scored for a sample, as `loss_curve_`.
 
     validation_scores_ : list of float or None
-        The score on the validation samples after each epoch, as `loss_curve_`. None without `early_stopping`.
+        The score on validation samples, as `loss_curve_`. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        The score of the weights that are kept: of the best epoch, or of several networks together. None
-        without `early_stopping`.
+        The score of the weights that are kept: of the best epoch, or of several networks together.
 
     coefs_ : list of ndarray of shape (n_layers_ - 1,)
         The ith element in the list represents the weight matrix corresponding to layer i.
@@ -205,8 +192,7 @@ class SlideClassifier(
         Name of the output activation function.
 
     t_ : int
-        The number of training samples seen during fitting, of all networks together; repeated ones count each
-        time.
+        The number of passes over training samples, of all networks together.
 
     See Also
     --------
@@ -214,13 +200,11 @@ class SlideClassifier(
 
     References
     ----------
-    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava (2020). SLIDE: In
-       defense of smart algorithms over hardware acceleration for large-scale deep learning systems.
-       Proceedings of Machine Learning and Systems 2. arXiv:1903.03129.
+    .. [1] B. Chen et al. SLIDE: In defense of smart algorithms over hardware acceleration for large-scale
+       deep learning systems. MLSys 2020. arXiv:1903.03129.
 
-    .. [2] H. Jain, Y. Prabhu, M. Varma (2016). Extreme multi-label loss functions for recommendation,
-       tagging, ranking & other missing label applications. Proceedings of the 22nd ACM SIGKDD International
-       Conference on Knowledge Discovery and Data Mining.
+    .. [2] H. Jain, Y. Prabhu, M. Varma. Extreme multi-label loss functions for recommendation, tagging,
+       ranking & other missing label applications. KDD 2016.
 
     Examples
     --------
@@ -259,11 +243,7 @@ class SlideClassifier(
         "label_weight": ["array-like", StrOptions({"propensity"}), None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
+        "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
 
@@ -340,20 +320,16 @@ class SlideClassifier(
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
             The input data. CSR of float32 is used as it is.
-
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The class label of each sample, or a binary indicator of its labels, which may be sparse
             and is never made dense.
-
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, not negative; None stands for 1. A weight of 0 removes a sample, a whole
             number up to 10 repeats it; other weights multiply the loss as well. The time of an epoch grows
             with the weights: they are meant to be about 1 on average.
-
         X_val : ndarray or sparse matrix of shape (n_validation, n_features), default=None
             Samples for `early_stopping`, in place of a part of X. In a Pipeline,
             ``Pipeline(..., transform_input=["X_val"])`` transforms them as X.
-
         y_val : array-like of shape (n_validation,) or {array-like, sparse matrix} of shape \
                 (n_validation, n_labels), default=None
             Their targets, as y.
@@ -373,6 +349,14 @@ class SlideClassifier(
         Notes
         -----
         After an error or an interrupt the classifier has the attributes that it had before.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(max_iter=2, random_state=0).fit(X, y).n_iter_
+        2
         """
         going_on = self.warm_start and self.__sklearn_is_fitted__()
         data = self._check_data(X, y, sample_weight, going_on)
@@ -413,14 +397,12 @@ class SlideClassifier(
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
             The input data.
-
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The target values, as in `fit`.
-
         classes : array-like of shape (n_classes,), default=None
-            All classes that y will hold. Required in the first call if y holds class labels, not needed for a
-            binary indicator. A later call may give more classes than were known.
-
+            All classes that y will hold, required in a first call with class labels. For an indicator, the
+            names of its columns in their order, instead of numbers. A later call may give more, and columns
+            in another order: each name stays the same label.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, as in `fit`.
 
@@ -437,7 +419,16 @@ class SlideClassifier(
         Notes
         -----
         After an argument was refused, everything is as before. After an interrupt, or if the weights diverge,
-        these are as far as they were trained, and finite; the other attributes are as before.
+        the weights are as far as they were trained, and finite; the other attributes are as before.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> model = SlideClassifier(random_state=0).partial_fit(X[:900], y[:900], classes=range(10))
+        >>> model.partial_fit(X[900:], y[900:]).t_
+        1797
         """
         going_on, known = self.__sklearn_is_fitted__(), vars(self).get("_labels")
         data = self._check_data(X, y, sample_weight, going_on, classes, partial=True)

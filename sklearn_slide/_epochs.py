@@ -42,7 +42,7 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
     attributes() gives those of an estimator as if training had stopped.
     """
     model, best = trainer.model, None
-    trainer.compile()
+    trainer.prepare()
     patience = Patience(estimator.tol, estimator.n_iter_no_change)
     progress = Progress(estimator.verbose, trainer.n_passes, len(rates) - 1)
     for epoch_rates in pairwise(rates):
@@ -94,5 +94,5 @@ def _warn_of_divergence(trainer, loss, active_size, rate):
             f"learning_rate_init={rate!r}. Lower it, or scale the rows of X, for instance by "
             "sklearn.preprocessing.normalize.",
             ConvergenceWarning,
-            stacklevel=6,  # the caller of fit, past two decorators
+            stacklevel=7,  # the caller of fit, past two decorators
         )

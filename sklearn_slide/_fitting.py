@@ -1,5 +1,6 @@
 """The steps of a fit: what is checked, set aside, trained and taken."""
 
+import warnings
 from copy import copy, deepcopy
 
 import numpy as np
@@ -32,7 +33,6 @@ class FittingMixin:
         ----------
         X : ndarray or sparse matrix of shape (n_samples, n_features)
             The input data.
-
         y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_labels)
             The target values, as in `fit`.
 
@@ -45,7 +45,7 @@ class FittingMixin:
         Raises
         ------
         ValueError
-            If X or y is not allowed in `fit`.
+            If X, y or a parameter is not allowed in `fit`.
 
         Examples
         --------
@@ -56,6 +56,7 @@ class FittingMixin:
         True
         """
         model = clone(self)
+        model._validate_params()
         data = model._check_data(X, y, None, going_on=False)
         return model._fit_bytes(model._encode(data, choose_scale(as_rows(data[0]))))
 
@@ -65,6 +66,9 @@ class FittingMixin:
         Samples of weight 0 are left out, but their classes are not. Going on from a model, they must go with
         what it knows.
         """
+        if partial and going_on:
+            self._validate_params()  # scikit-learn does so in a first call alone
+        tell_of_compilation(self.verbose)
         check_samples(X)
         check_targets(y)
         X, y = validate_data(
@@ -134,6 +138,14 @@ class FittingMixin:
     def _first_model(self, samples, scale, seed):
         """Make the Model that training begins with."""
         settings = self._settings()
+        if len(settings.hidden_layer_sizes) > 1 and settings.activation == "identity":
+            warnings.warn(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} with activation='identity' is linear, "
+                "of the rank of the narrowest layer: the other layers only take time. Give one layer, or "
+                "another activation, such as 'relu'.",
+                UserWarning,
+                stacklevel=5,  # the caller of fit, past two decorators
+            )
         require_memory(
             self._fit_bytes(samples),
             f"n_estimators={self.n_estimators}: a network of {self.n_features_in_} features, "
@@ -176,7 +188,6 @@ class FittingMixin:
         """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""
         before = vars(self).get("_model")
         self._take(model)
-        tell_of_compilation(self.verbose)
         trainer = Trainer(model, samples, TrainingSettings.of(self))
 
         def attributes():
@@ -194,10 +205,6 @@ class FittingMixin:
         """Return the learning rates at the ends of epochs: falling to 0, or constant."""
         last = 0 if falling else self.learning_rate_init
         return np.linspace(self.learning_rate_init, last, n_epochs + 1)
-
-    def _take(self, model):
-        """Make a Model the one that predicts."""
-        self._model, self._ranker = model, None
 
     def _start_history(self):
         """Forget the epochs of an earlier fit."""

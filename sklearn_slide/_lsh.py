@@ -56,10 +56,9 @@ class LSH(BaseEstimator):
 
     References
     ----------
-    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava (2020). SLIDE: In defense of
-    smart
-       algorithms over hardware acceleration for large-scale deep learning systems. Proceedings of Machine
-       Learning and Systems 2. arXiv:1903.03129, sections 3 and 4.
+    .. [1] B. Chen, T. Medini, J. Farwell, S. Gobriel, C. Tai, A. Shrivastava. SLIDE: In defense of smart
+       algorithms over hardware acceleration for large-scale deep learning systems. MLSys 2020.
+       arXiv:1903.03129, sections 3 and 4.
 
     Examples
     --------
@@ -113,11 +112,17 @@ class LSH(BaseEstimator):
 
     def draw_hasher(self, n_units, n_labels, seed):
         """Draw hash functions of vectors of n_units numbers, for the tables of n_labels labels."""
-        length = self.hash_length
-        if length == "auto":
-            length = auto_hash_length(self.family, n_labels)
         rng = np.random.RandomState(seed)
-        return FAMILIES[self.family].draw(n_units, self.n_tables, length, rng)
+        return FAMILIES[self.family].draw(n_units, self.n_tables, self._length(n_labels), rng)
+
+    def table_bytes(self, n_labels):
+        """Compute the memory that the tables of n_labels labels take, in bytes."""
+        n_codes = 2 ** (self._length(n_labels) * FAMILIES[self.family].hash_bits)
+        return 4 * self.n_tables * (n_labels + n_codes + 1)
+
+    def _length(self, n_labels):
+        """Return the number of hashes that make up a key, for the tables of n_labels labels."""
+        return auto_hash_length(self.family, n_labels) if self.hash_length == "auto" else self.hash_length
 
     def chosen_selection(self):
         """Return how labels are taken from the buckets, one of SELECTIONS."""

@@ -78,9 +78,10 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
     n_units = sizes[-1] if sizes else n_features
     # sums of hidden vectors, with these or with random weights for labels without samples
     first_weights = 4 * n_units * (n_labels + max(samples.x.n_rows, n_labels))
-    tables = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0
+    tables = settings.lsh.table_bytes(n_labels) if n_hashed else 0
+    codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
     networks = n_estimators * network
-    most = networks + max(first_weights, 2 * tables)  # tables are built from codes of the same size
+    most = networks + max(first_weights, tables + codes)
     return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy
 
 

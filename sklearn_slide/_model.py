@@ -115,8 +115,8 @@ class Model:
         self.require_trainable()
         self.require_settings(settings)
         training = self.training
-        state = _writable((self.network, training.solver, training.index, training.crowded))
-        self.network, training.solver, training.index, training.crowded = state
+        parts = self.network, self.hasher, training.solver, training.index, training.crowded
+        self.network, self.hasher, training.solver, training.index, training.crowded = _writable(parts)
 
     def to_train(self):
         """Return a Model with the same arrays, for training to change, and counters of its own."""

@@ -34,8 +34,7 @@ class PersistenceMixin:
 
     def __getstate__(self):
         state = without_running_fit(super().__getstate__())
-        if "_ranker" in state:
-            state = {**state, "_ranker": None}
+        state.pop("_ranker", None)
         return {**state, _STAMP: sklearn_slide.__version__}
 
     def __setstate__(self, state):
@@ -49,3 +48,5 @@ class PersistenceMixin:
         if version != sklearn_slide.__version__:
             warnings.warn(InconsistentSlideVersionWarning(name, version), stacklevel=2)
         super().__setstate__(state)
+        if "_model" in state:
+            self._take(self._model)

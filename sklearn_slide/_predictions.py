@@ -24,10 +24,9 @@ class PredictionMixin:
     def __sklearn_is_fitted__(self):
         return "_model" in vars(self)
 
-    @property
-    def _fitted(self):
-        """The model, or NotFittedError, which is an AttributeError as well."""
-        if "_model" not in vars(self):
+    def _require_fitted(self):
+        """Return the model, or raise NotFittedError, which is an AttributeError as well."""
+        if not self.__sklearn_is_fitted__():
             raise NotFittedError(
                 f"This {type(self).__name__} instance is not fitted yet. Call 'fit' or 'partial_fit' first."
             )
@@ -35,59 +34,62 @@ class PredictionMixin:
 
     @property
     def classes_(self):
-        """Class labels, or the numbers of columns of a multi-label y: ndarray of shape (n_outputs_,)."""
-        return self._fitted and self._labels.classes
+        """Class labels, or the numbers of columns of a multi-label y: ndarray of shape ``(n_outputs_,)``."""
+        self._require_fitted()
+        return self._labels.classes
 
     @property
     def n_outputs_(self):
         """Number of outputs, one for each label."""
-        return len(self._fitted.seen_labels)
+        return len(self._require_fitted().seen_labels)
 
     @property
     def n_layers_(self):
         """Number of layers, the input and the output among them."""
-        return len(self._fitted.network.hidden) + 2
+        return len(self._require_fitted().network.hidden) + 2
 
     @property
     def out_activation_(self):
         """Name of the output activation: 'softmax' for class labels or the softmax loss, else 'logistic'."""
-        loss = LOSSES[self._fitted.settings.loss]
+        loss = LOSSES[self._require_fitted().settings.loss]
         return loss.out_activation if self._labels.multilabel else "softmax"
 
     @property
     def n_iter_(self):
         """The number of epochs that were run, of all networks together."""
-        return self._fitted.n_epochs
+        return self._require_fitted().n_epochs
 
     @property
     def t_(self):
         """The number of passes over training samples, of all networks together."""
-        return self._fitted.n_passes
+        return self._require_fitted().n_passes
 
     @property
     def loss_(self):
         """The mean loss of a sample over its active labels, in the last epoch."""
-        return self._fitted and self.loss_curve_[-1]
+        self._require_fitted()
+        return self.loss_curve_[-1]
 
     @property
     def best_loss_(self):
         """The minimum of `loss_curve_`."""
-        return self._fitted and min(self.loss_curve_)
+        self._require_fitted()
+        return min(self.loss_curve_)
 
     @property
     def coefs_(self):
-        """The weight matrix of each layer: list of ndarray, of length n_layers_ - 1."""
-        return self._fitted.coefs()
+        """The weight matrix of each layer: list of ndarray, of length ``n_layers_ - 1``."""
+        return self._require_fitted().coefs()
 
     @property
     def intercepts_(self):
-        """The bias vector of each layer: list of ndarray, of length n_layers_ - 1."""
-        return self._fitted.intercepts()
+        """The bias vector of each layer: list of ndarray, of length ``n_layers_ - 1``."""
+        return self._require_fitted().intercepts()
 
     @property
     def direct_coef_(self):
-        """The direct weights from features to labels: sparse array of shape (n_features_in_, n_outputs_)."""
-        return self._fitted.direct_coef()
+        """The direct weights of features and labels: sparse array ``(n_features_in_, n_outputs_)``."""
+        return self._require_fitted().direct_coef()
 
     def predict_top_k(self, X, k=5, *, check_input=True):
         """Find the k labels with the highest scores for each sample.
@@ -100,10 +102,8 @@ class PredictionMixin:
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The input data.
-
         k : int, default=5
-            The number of labels, at most `n_outputs_`.
-
+            The number of labels; of fewer than k labels, all are returned.
         check_input : bool, default=True
             False leaves out the checks of X, which take longer than the ranking of a single sample among some
             thousand labels. X must then be CSR of float32 with `n_features_in_` columns, sorted indices, no
@@ -111,11 +111,10 @@ class PredictionMixin:
 
         Returns
         -------
-        labels : ndarray of shape (n_samples, k)
+        labels : ndarray of shape (n_samples, min(k, n_outputs_))
             Class labels, or column numbers of a multi-label y, best first; of equal scores the one that
             comes first in `classes_`.
-
-        scores : ndarray of shape (n_samples, k)
+        scores : ndarray of shape (n_samples, min(k, n_outputs_))
             Their outputs before the output activation, float32. For a multi-label y these are the
             values of `decision_function`.
 
@@ -133,12 +132,10 @@ class PredictionMixin:
         >>> labels.shape, scores.shape
         ((4, 3), (4, 3))
         """
-        x = self._check_rows(X) if check_input else self._rows(X)
-        if not isinstance(k, Integral) or not 1 <= k <= self.n_outputs_:
-            raise ValueError(
-                f"k must be an int from 1 to the number of labels, {self.n_outputs_}. Got {k!r}."
-            )
-        positions, scores = self._rank(x, int(k))
+        ranker, x = self._prepare(X, check_input)
+        if not isinstance(k, Integral) or k < 1:
+            raise ValueError(f"k must be an int of at least 1. Got {k!r}.")
+        positions, scores = self._rank(ranker, x, min(int(k), ranker.n_labels))
         return self._labels.decode(positions), scores
 
     def predict(self, X):
@@ -158,15 +155,23 @@ class PredictionMixin:
         See Also
         --------
         predict_top_k : The best labels, however likely they are.
+
+        Examples
+        --------
+        >>> from sklearn_slide import SlideClassifier
+        >>> from sklearn_slide.datasets import make_xmc_classification
+        >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
+        >>> SlideClassifier(random_state=0).fit(X, Y).predict(X).shape
+        (300, 40)
         """
-        x = self._check_rows(X)
+        ranker, x = self._prepare(X)
         if not self._labels.multilabel:
-            return self._labels.decode(self._rank(x, 1)[0][:, 0])
+            return self._labels.decode(self._rank(ranker, x, 1)[0][:, 0])
         if self.out_activation_ == "logistic":
             # p > 1/2 where the score is positive
-            pattern = Pattern(*self._get_ranker().positive(x, self._report(x)))
+            pattern = Pattern(*ranker.positive(x, self._report(x)))
         else:
-            likely = sp.csr_array(self._probabilities(x) > 0.5)
+            likely = sp.csr_array(self._probabilities(ranker, x) > 0.5)
             pattern = Pattern(likely.indptr, likely.indices)
         return self._labels.indicator(pattern)
 
@@ -187,8 +192,16 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(random_state=0).fit(X, y).decision_function(X).shape
+        (1797, 10)
         """
-        scores = self._dense_scores(self._check_rows(X))
+        scores = self._dense_scores(*self._prepare(X))
         if not self._labels.multilabel and self.n_outputs_ == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
@@ -213,8 +226,16 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(random_state=0).fit(X, y).predict_proba(X).shape
+        (1797, 10)
         """
-        return self._probabilities(self._check_rows(X))
+        return self._probabilities(*self._prepare(X))
 
     def predict_log_proba(self, X):
         """Compute the logarithm of `predict_proba`.
@@ -233,8 +254,16 @@ class PredictionMixin:
         ------
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> bool((SlideClassifier(random_state=0).fit(X, y).predict_log_proba(X) <= 0).all())
+        True
         """
-        scores = self._dense_scores(self._check_rows(X), copies=4)
+        scores = self._dense_scores(*self._prepare(X), copies=4)
         return LOG_ACTIVATIONS[self.out_activation_](scores.astype(np.float64))
 
     def compact(self, dtype="float32"):
@@ -277,61 +306,53 @@ class PredictionMixin:
                 f"The classifier is already compact, with dtype={self._model.stored_dtype!r}. Compact the "
                 "one that was fitted, or fit again."
             )
-        self._model = self._model.compact(dtype, self.n_jobs)
+        self._take(self._model.compact(dtype, self.n_jobs))
         return self
 
-    def _check_rows(self, X):
-        """Validate X, and return its Rows."""
+    def _take(self, model):
+        """Make a Model the one that predicts."""
+        self._model, self._ranker = model, Ranker(model)
+
+    def _prepare(self, X, check_input=True):
+        """Return the Ranker and the Rows of X, validated if asked for.
+
+        They are of one model, even if another thread trains the classifier and puts a larger one in place.
+        """
         check_is_fitted(self)
-        check_samples(X)
-        if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
-            X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
-        return self._rows(X)
-
-    def _rows(self, X):
-        """Turn validated X into Rows, and see that the model can predict."""
-        model = self._fitted
-        model.require_sound()
-        tell_of_compilation(self.verbose)
-        return model.rows(X)
-
-    def _get_ranker(self):
-        """Return the Ranker of the model as it is."""
-        ranker = vars(self).get("_ranker")
-        if ranker is None or ranker.model is not self._model:
-            ranker = self._ranker = Ranker(self._model)
+        if check_input:
+            check_samples(X)
+            if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
+                X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
+        ranker = self._ranker
+        ranker.model.require_sound()
         ranker.n_jobs = self.n_jobs
-        return ranker
+        tell_of_compilation(self.verbose)
+        return ranker, ranker.model.rows(X)
 
     def _report(self, x):
         """Return a function that is told how many samples of Rows are done."""
         return RowProgress(self.verbose, x.n_rows).add
 
-    def _rank(self, x, k):
+    def _rank(self, ranker, x, k):
         """Return the positions of the k best labels, and their scores."""
-        ranker, report = self._get_ranker(), self._report(x)
-        if self.retrieval not in ("exact", "lsh"):
-            raise ValueError(
-                f"retrieval must be 'exact' or 'lsh'. Got {self.retrieval!r}. Set it by set_params."
-            )
-        if self.retrieval == "lsh":
-            return ranker.best_retrieved(x, k, report)
-        return ranker.best(x, k, report)
+        methods = {"exact": ranker.best, "lsh": ranker.best_retrieved}
+        if self.retrieval not in methods:
+            raise ValueError(f"retrieval must be 'exact' or 'lsh'. Got {self.retrieval!r}.")
+        return methods[self.retrieval](x, k, self._report(x))
 
-    def _probabilities(self, x):
+    def _probabilities(self, ranker, x):
         """Compute the probability of every label, float64 (n_samples, n_outputs_).
 
         For class labels that is the softmax for each loss: where labels are true independently of each other
         with odds exp(z), the probability that just this one is true, given that one is.
         """
-        return OUTPUT_ACTIVATIONS[self.out_activation_](self._dense_scores(x, copies=4))
+        return OUTPUT_ACTIVATIONS[self.out_activation_](self._dense_scores(ranker, x, copies=4))
 
-    def _dense_scores(self, x, copies=1):
+    def _dense_scores(self, ranker, x, copies=1):
         """Compute the score of every label, if that many copies of the array fit in memory."""
-        n_samples = x.n_rows
         require_memory(
-            4 * copies * n_samples * self.n_outputs_,
-            f"A dense result of {n_samples} samples x {self.n_outputs_} labels",
+            4 * copies * x.n_rows * ranker.n_labels,
+            f"A dense result of {x.n_rows} samples x {ranker.n_labels} labels",
             "Use predict_top_k, or fewer samples at a time.",
         )
-        return self._get_ranker().scores(x, self._report(x))
+        return ranker.scores(x, self._report(x))

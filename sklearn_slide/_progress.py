@@ -55,19 +55,24 @@ class Progress:
 
 
 class RowProgress:
-    """Print a line about a prediction for n_samples samples every five seconds, if verbose is at least 1."""
+    """Print a line about a prediction for n_samples samples every five seconds, if verbose is at least 1.
+
+    The clock starts after the first round, in which kernels may have been compiled.
+    """
 
     def __init__(self, verbose, n_samples):
         self._verbose, self._n_samples, self._n_done = int(verbose), n_samples, 0
-        self._started = self._last_line = time.perf_counter()
+        self._n_first, self._started, self._last_line = None, None, None
 
     def add(self, n_samples):
-        """Count samples that are done."""
+        """Count the samples of a round."""
         self._n_done += n_samples
         now = time.perf_counter()
-        if self._verbose and now - self._last_line > _SECONDS_BETWEEN_LINES:
+        if self._n_first is None:
+            self._n_first, self._started, self._last_line = n_samples, now, now
+        elif self._verbose and now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            rate = self._n_done / (now - self._started)
+            rate = (self._n_done - self._n_first) / (now - self._started)
             print(
                 f"Predicted {self._n_done} of {self._n_samples} samples, samples/s = {rate:.0f}, "
                 f"remaining = {(self._n_samples - self._n_done) / rate:.0f} s",

@@ -27,6 +27,11 @@ class Ranker:
         self._network = as_writable(model.network)
         self._kept = {}
 
+    @property
+    def n_labels(self):
+        """Number of labels, those that were dropped among them."""
+        return len(self.model.seen_labels)
+
     def best(self, x, k, report):
         """Rank every label; return positions int32 and scores float32, (n_samples, k).
 
@@ -79,6 +84,10 @@ class Ranker:
         """Put the samples and the network together, all of their arrays of one type to the kernels."""
         return Batch(as_writable(x), self._network)
 
+    def forget(self):
+        """Make anew what is asked for next: the weights were changed."""
+        self._kept = {}
+
     def _keep(self, name, make):
         """Return what make() gave for the weights as they are."""
         n_passes, made = self._kept.get(name, (None, None))
@@ -96,5 +105,5 @@ class Ranker:
         return self._keep("lengths", lambda: exact.measure_lengths(self._network))
 
     def _make_retrieval(self):
-        made = retrieval.make_retrieval(self._network, self.model.hasher, self._screen()[0], self.n_jobs)
-        return made, []
+        hasher, (screen, _) = as_writable(self.model.hasher), self._screen()
+        return retrieval.make_retrieval(self._network, hasher, screen, self.n_jobs), []

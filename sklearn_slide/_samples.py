@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import row_norms
 
+from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.rows import Pattern, Rows, Samples
 from sklearn_slide._core.sgd import MAX_PASSES
 
@@ -62,13 +63,14 @@ def make_samples(x, y, weights=None, label_weights=None):
     """Put Rows, a Pattern of true labels and weights, float32 (n_samples,) or None for 1, together.
 
     An epoch passes over a sample of weight w ceil(w) times, at most MAX_PASSES times. label_weights are
-    float32 (n_labels,), or None for 1.
+    float32 (n_labels,), or None for 1. Read-only arrays are claimed to be writable: training reads them only.
     """
-    numbers = np.arange(x.n_rows, dtype=np.int32)
+    passes = np.arange(x.n_rows, dtype=np.int32)
     if weights is None:
-        return Samples(x, y, np.ones(x.n_rows, dtype=np.float32), numbers, label_weights)
-    n_passes = np.minimum(np.ceil(weights), MAX_PASSES).astype(np.int32)
-    return Samples(x, y, weights, np.repeat(numbers, n_passes), label_weights)
+        weights = np.ones(x.n_rows, dtype=np.float32)
+    else:
+        passes = np.repeat(passes, np.minimum(np.ceil(weights), MAX_PASSES).astype(np.int32))
+    return as_writable(Samples(x, y, weights, passes, label_weights))
 
 
 def rows_by_feature(x, n_features):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_slide._core.active_set import make_sampler
-from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.parallel import count_threads, rows_of_round, run_parts, split_range, thread_pool
@@ -68,7 +67,6 @@ class Trainer:
 
     def __init__(self, model, samples, settings):
         model.require_trainable()
-        samples = as_writable(samples)
         self.model, self.samples, self.shuffle = model, samples, settings.shuffle
         self.n_jobs = count_threads(settings.n_jobs)
         network, training = model.network, model.training
@@ -96,8 +94,12 @@ class Trainer:
         """Passes over samples in an epoch."""
         return len(self.samples.passes)
 
-    def compile(self):
-        """Compile what an epoch runs, or load it, so that the time of an epoch is that of the work."""
+    def prepare(self):
+        """Compile what an epoch runs, or load it, and build the tables if that is due.
+
+        The time of the first epoch is then that of the work.
+        """
+        self._next_build(0)
         epoch = Epoch(0, self.model.seed, np.arange(0), np.zeros(2))
         train_chunk(self.samples, 0, 0, epoch, self.engine, self._scratches[0])
 
@@ -152,8 +154,8 @@ class Trainer:
         index, schedule = self.engine.index, self.model.training.schedule
         if index is None:
             return self.n_passes
-        done = self.model.n_passes
-        if done + start >= schedule.due:
+        done = self.model.n_passes + start
+        if done >= schedule.due:
             rebuild_tables(self.model.network.output.weights, index.hasher, index.tables, self.n_jobs)
-            schedule.advance()
-        return start + int(np.ceil(schedule.due - done - start))
+            schedule.advance(done)
+        return start + int(np.ceil(schedule.due - done))

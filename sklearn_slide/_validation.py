@@ -16,6 +16,8 @@ def attributes_kept_on_failure(method):
         except BaseException:
             vars(estimator).clear()
             vars(estimator).update(before)
+            if "_ranker" in before:
+                before["_ranker"].forget()  # training may have changed the weights in place
             raise
 
     return kept

@@ -73,8 +73,14 @@ def recall_at_k(y_true, y_pred, *, k=5, sample_weight=None, zero_division=0.0):
 
     Parameters
     ----------
-    y_true, y_pred, k, sample_weight
-        As in :func:`precision_at_k`, and raising the same errors.
+    y_true : {array-like, sparse} of shape (n_samples, n_labels), or array-like of shape (n_samples,)
+        As in :func:`precision_at_k`.
+    y_pred : array-like of shape (n_samples, m), or {array-like, sparse} of shape (n_samples, n_labels)
+        As in :func:`precision_at_k`, with the same errors.
+    k : int, default=5
+        Number of predictions of each row that count.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row in the mean; None weighs all rows the same.
     zero_division : {0.0, 1.0, np.nan}, default=0.0
         Recall of a row without true labels; ``np.nan`` leaves such rows out of the mean.
 
@@ -105,13 +111,19 @@ def ndcg_at_k(y_true, y_pred, *, k=5, sample_weight=None):
 
     Parameters
     ----------
-    y_true, y_pred, k, sample_weight
-        As in :func:`precision_at_k`, and raising the same errors.
+    y_true : {array-like, sparse} of shape (n_samples, n_labels), or array-like of shape (n_samples,)
+        As in :func:`precision_at_k`.
+    y_pred : array-like of shape (n_samples, m), or {array-like, sparse} of shape (n_samples, n_labels)
+        As in :func:`precision_at_k`, with the same errors.
+    k : int, default=5
+        Number of predictions of each row that count.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row in the mean; None weighs all rows the same.
 
     Returns
     -------
     float
-        nDCG at k, in [0, 1].
+        The nDCG at k, in [0, 1].
 
     References
     ----------
@@ -140,11 +152,15 @@ def ps_precision_at_k(y_true, y_pred, propensities, *, k=5, sample_weight=None):
     ----------
     y_true : {array-like, sparse} of shape (n_samples, n_labels)
         A 0/1 indicator of the true labels; 1-D class labels are not supported.
-    y_pred, k, sample_weight
-        As in :func:`precision_at_k`, and raising the same errors.
+    y_pred : array-like of shape (n_samples, m), or {array-like, sparse} of shape (n_samples, n_labels)
+        As in :func:`precision_at_k`, with the same errors.
     propensities : array-like of shape (n_labels,)
         The chance, in (0, 1], that a true label of each kind is observed; :func:`label_propensities`
         estimates it from the training rows. Another shape or range raises ValueError.
+    k : int, default=5
+        Number of predictions of each row that count.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row in the mean; None weighs all rows the same.
 
     Returns
     -------
@@ -187,8 +203,12 @@ def coverage_at_k(y_true, y_pred, *, k=5):
 
     Parameters
     ----------
-    y_true, y_pred, k
-        As in :func:`precision_at_k`, and raising the same errors.
+    y_true : {array-like, sparse} of shape (n_samples, n_labels), or array-like of shape (n_samples,)
+        As in :func:`precision_at_k`.
+    y_pred : array-like of shape (n_samples, m), or {array-like, sparse} of shape (n_samples, n_labels)
+        As in :func:`precision_at_k`, with the same errors.
+    k : int, default=5
+        Number of predictions of each row that count.
 
     Returns
     -------

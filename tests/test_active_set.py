@@ -10,7 +10,6 @@ from sklearn_slide._core import active_set, random_numbers
 from sklearn_slide._core.active_set import (
     SELECTIONS,
     SHARES,
-    Lookup,
     make_active_set,
     make_candidates,
     make_sampler,
@@ -76,8 +75,8 @@ def sample(
         selection, min_collisions, bucket_size = lookup
         candidates = make_candidates(N_LABELS, N_TABLES, bucket_size)
         limit = min(sampler.n_active, n + sampler.n_hashed)
-        lookup = Lookup(SELECTIONS[selection], min_collisions, bucket_size)
-        n = add_hashed(query, tables, lookup, limit, n, active, candidates)
+        chosen = SELECTIONS[selection](bucket_size, min_collisions)
+        n = add_hashed(chosen, query, tables, limit, n, active, candidates)
         assert not candidates.collisions.any()
     rows_with = rows_by_feature(samples.x, 10)
     n = add_other_negatives(samples, i, rows_with, sampler, n, active)

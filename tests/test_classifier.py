@@ -1,13 +1,13 @@
 """The estimator's contract: inputs, outputs, continuation and persistence."""
 
 import pickle
-import tracemalloc
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from helpers import assert_same, make
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -16,8 +16,8 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, normalize
 
-from sklearn_slide import SlideClassifier, _validation
-from sklearn_slide.datasets import make_xmc_classification
+from sklearn_slide import LSH, SlideClassifier, _samples
+from sklearn_slide._core import parallel
 from sklearn_slide.metrics import predict_top_k, top_k_scorer
 
 FITTED = [
@@ -32,17 +32,6 @@ FITTED = [
     "intercepts_",
 ]
 FITTED += ["n_features_in_", "n_iter_", "n_layers_", "out_activation_", "t_"]
-
-
-def make(**params):
-    return SlideClassifier(
-        **{"hidden_layer_sizes": (12,), "n_active": 15, "max_iter": 2, "random_state": 0} | params
-    )
-
-
-def assert_same(one, two):
-    for a, b in zip(one.coefs_ + one.intercepts_, two.coefs_ + two.intercepts_, strict=True):
-        assert_array_equal(a, b)
 
 
 # Samples and targets of every kind
@@ -89,7 +78,7 @@ def test_samples_of_every_dtype(data, dtype):
 
 
 def test_float32_csr_is_not_copied(data):
-    rows = _validation.as_rows(data[0])
+    rows = _samples.as_rows(data[0])
     assert np.shares_memory(rows.data, data[0].data)
     assert np.shares_memory(rows.indices, data[0].indices)
 
@@ -124,29 +113,12 @@ def test_indicator_with_explicit_zeros_and_duplicates(data):
 def test_rows_without_features_or_labels_and_labels_without_rows(data):
     X, Y = (sp.lil_matrix(matrix) for matrix in data)
     X[3:6], Y[5:9], Y[:, 7] = 0, 0, 0
-    for params in ({}, {"sampling": "full"}, {"loss": "softmax"}, {"activation": "relu"}):
+    for params in ({}, {"n_active": None}, {"loss": "softmax"}, {"activation": "relu"}):
         model = make(**params).fit(X, Y)
         assert all(np.isfinite(a).all() for a in model.coefs_ + model.intercepts_)
         labels, scores = model.predict_top_k(X, 25)
         assert_array_equal(np.sort(labels, axis=1), np.tile(np.arange(25), (120, 1)))
         assert np.isfinite(scores).all()
-
-
-@pytest.mark.parametrize(
-    "params",
-    [{}, {"solver": "adam"}, {"n_estimators": 2}, {"hidden_layer_sizes": (64, 32), "activation": "relu"}],
-)
-def test_estimated_memory_is_what_a_fit_takes(params):
-    X, Y = make_xmc_classification(1000, n_features=3000, n_labels=20_000, random_state=0)
-    model = SlideClassifier(**{"hidden_layer_sizes": (64,), "random_state": 0, **params})
-    estimate = model.estimate_memory(X, Y)
-    assert not hasattr(model, "classes_")
-    model.fit(X[:10], Y[:10])  # loads the kernels
-    tracemalloc.start()
-    model.fit(X, Y)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert 0.9 * estimate < peak < 1.15 * estimate, (peak, estimate)
 
 
 def test_nothing_but_zeros():
@@ -209,7 +181,7 @@ def test_softmax_of_many_classes_samples_them():
 def test_probabilities_and_predictions_agree(data):
     X, Y = data
     for loss in ("sigmoid", "softmax"):
-        model = make(loss=loss, max_iter=20, sampling="full").fit(X, Y)
+        model = make(loss=loss, max_iter=20, n_active=None).fit(X, Y)
         p = model.predict_proba(X)
         assert p.shape == Y.shape
         assert ((p > 0) & (p < 1)).all()
@@ -232,11 +204,43 @@ def test_attributes(data):
     assert_allclose(scores, model.decision_function(data[0]), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_curves_and_counters_cover_all_networks(data, early_stopping):
+    params = {"max_iter": 6, "tol": 0.2, "n_iter_no_change": 1, "early_stopping": early_stopping}
+    model, first = make(n_estimators=3, **params).fit(*data), make(**params).fit(*data)
+    n_first, n_samples = first.n_iter_, 108 if early_stopping else 120
+    assert 3 <= len(model.loss_curve_) == len(model.active_size_curve_) == model.n_iter_ > n_first
+    assert model.t_ == n_samples * model.n_iter_
+    for name in ("loss_curve_", "active_size_curve_", "validation_scores_"):
+        if name != "validation_scores_" or early_stopping:
+            curve = getattr(model, name)
+            assert len(curve) == model.n_iter_
+            assert curve[:n_first] == getattr(first, name)
+            assert curve[n_first:] != curve[:n_first]
+    assert model.loss_ == model.loss_curve_[-1]
+    assert model.best_loss_ == min(model.loss_curve_)
+    assert model.coefs_[0].shape == (40, 36)
+    # they go on from there, and a new fit starts them anew
+    n = model.n_iter_
+    model.partial_fit(*data)
+    assert len(model.loss_curve_) == len(model.active_size_curve_) == model.n_iter_ == n + 1
+    assert model.t_ == n_samples * n + 120
+    assert len(model.fit(*data).loss_curve_) == model.n_iter_ == n
+
+
 def test_unfitted():
     for method in ("predict", "predict_proba", "decision_function", "predict_top_k"):
         with pytest.raises(NotFittedError):
             getattr(SlideClassifier(), method)(np.ones((2, 2)))
     assert not any(hasattr(SlideClassifier(), name) for name in FITTED)
+    computed = [name for name in FITTED if isinstance(getattr(SlideClassifier, name, None), property)]
+    assert len(computed) == 11
+    for name in computed:
+        with pytest.raises(NotFittedError, match="SlideClassifier instance is not fitted yet"):
+            getattr(SlideClassifier(), name)
+    for check_input in (True, False):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            SlideClassifier().predict_top_k(sp.csr_matrix((1, 2), dtype=np.float32), check_input=check_input)
 
 
 def test_feature_names(data):
@@ -256,7 +260,7 @@ def test_verbose(data, capsys, monkeypatch):
         for word in ("Epoch 2/2, 100%", "loss =", "labels scored =", "samples/s =", "remaining = 0 s")
     )
     monkeypatch.setattr("sklearn_slide._progress._SECONDS_BETWEEN_LINES", 0.0)
-    monkeypatch.setattr("sklearn_slide._parallel._ROUND_WORK", 1.0)
+    monkeypatch.setattr(parallel, "_ROUND_WORK", 1.0)
     make(verbose=2).fit(*data)
     assert len(capsys.readouterr().out.splitlines()) == 240
     make().fit(*data)
@@ -289,12 +293,6 @@ def test_warm_start_goes_on_and_fit_starts_anew(data):
     assert_same(model, make(learning_rate="constant").fit(*data))
 
 
-def test_a_solver_set_after_the_first_fit_waits_for_the_next_fit(data):
-    model = make().fit(*data).set_params(solver="adam").partial_fit(*data)
-    assert_same(model, make().fit(*data).partial_fit(*data))
-    assert_same(model.fit(*data), make(solver="adam").fit(*data))
-
-
 def test_partial_fit_of_classes():
     X, y = load_iris(return_X_y=True)
     model = SlideClassifier((16,), random_state=0).partial_fit(X[:60], y[:60], classes=[0, 1, 2])
@@ -314,7 +312,7 @@ def dump_and_load(model, tmp_path, how):
 @pytest.mark.parametrize("retrieval", ["exact", "lsh"])
 def test_persistence(data, tmp_path, how, retrieval):
     X, Y = data
-    model = make(retrieval=retrieval, rehash_interval=100, rehash_growth=1.0).fit(X, Y)
+    model = make(retrieval=retrieval, lsh=LSH(rehash_interval=100, rehash_growth=1.0)).fit(X, Y)
     copy = dump_and_load(model, tmp_path, how)
     for got, expected in zip(copy.predict_top_k(X), model.predict_top_k(X), strict=True):
         assert_array_equal(got, expected)
@@ -325,7 +323,7 @@ def test_persistence(data, tmp_path, how, retrieval):
 
 
 def test_clone(data):
-    model = make(negatives={"uniform": 0.2}).fit(*data)
+    model = make(negatives={"lsh": 0.8, "uniform": 0.2}).fit(*data)
     copy = clone(model)
     assert not hasattr(copy, "classes_")
     assert_same(copy.fit(*data), model)
@@ -340,15 +338,15 @@ def test_grid_search_in_a_pipeline(data):
     scoring = {"P@3": top_k_scorer("precision_at_k", k=3), "nDCG": top_k_scorer("ndcg_at_k", k=5)}
     search = GridSearchCV(
         pipeline,
-        {"slideclassifier__sampling": ["lsh", "full"]},
+        {"slideclassifier__n_active": [8, None]},
         scoring=scoring,
         refit="P@3",
         cv=KFold(3),
         error_score="raise",
     ).fit(X, Y)
     train, test = next(KFold(3).split(X))
-    for place, sampling in enumerate(["lsh", "full"]):
-        model = clone(pipeline).set_params(slideclassifier__sampling=sampling).fit(X[train], Y[train])
+    for place, n_active in enumerate([8, None]):
+        model = clone(pipeline).set_params(slideclassifier__n_active=n_active).fit(X[train], Y[train])
         for name, scorer in scoring.items():
             assert search.cv_results_[f"split0_test_{name}"][place] == scorer(model, X[test], Y[test])
     assert_array_equal(

@@ -2,18 +2,22 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers import assert_same
 from numpy.testing import assert_allclose, assert_array_equal
 from test_persistence import arrays_in
 
 from sklearn_slide import SlideClassifier
-from sklearn_slide._compact import feature_places, place_features, round_direct, round_values
-from sklearn_slide._direct import Direct
-from sklearn_slide._sampling import Rows
+from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.layers import IDENTITY, Layer, Network
+from sklearn_slide._core.rows import Rows
+from sklearn_slide._model import Model, ModelSettings, TrainingState
+from sklearn_slide._samples import place_features
 from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import precision_at_k
 
@@ -63,10 +67,17 @@ def test_every_prediction_is_that_of_the_rounded_weights(fitted, task, dtype):
         assert_allclose(scores, -np.sort(-wanted)[:, :7], rtol=1e-3, atol=1e-3)
         assert_allclose(np.take_along_axis(wanted, labels, 1), scores, rtol=1e-3, atol=1e-3)
         assert_array_equal(model.predict_top_k(rows, 7, check_input=False)[0], labels)
-    model.set_params(retrieval="lsh")
-    labels, scores = model.predict_top_k(X, 7)
-    assert_allclose(np.take_along_axis(expected, labels, 1), scores, rtol=1e-3, atol=1e-3)
     assert ((model.predict(X) != 0).toarray() == (expected > 0))[abs(expected) > 1e-2].all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_retrieved_labels_have_their_scores(task, dtype):
+    X, Y, X_test = task
+    model = make(retrieval="lsh").fit(X, Y).compact(dtype)
+    labels, scores = model.predict_top_k(X_test[:60], 7)
+    expected = np.take_along_axis(model.decision_function(X_test[:60]), labels, 1)
+    assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
+    assert precision_at_k(Y[:60], labels, k=1) > 0.5
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("float32", 0), ("float16", 2.0**-11), ("int8", 0.5 / 127)])
@@ -86,10 +97,12 @@ def test_weights_are_rounded_by_half_a_step_at_most(fitted, dtype, error):
 @pytest.mark.parametrize(("dtype", "share"), [("float32", 1.0), ("float16", 0.55), ("int8", 0.5)])
 def test_sizes(fitted, task, dtype, share):
     model = copy.deepcopy(fitted).compact(dtype)
-    network = fitted._network
-    float_bytes = sum(layer.weights.values.nbytes for layer in (*network.hidden, network.output))
-    float_bytes += network.direct.weights.nbytes + network.direct.labels.nbytes + network.direct.indptr.nbytes
-    labels_bytes = network.direct.labels.nbytes + network.direct.indptr.nbytes  # keep their size
+    network = fitted._model.network
+    float_bytes = sum(layer.weights.nbytes for layer in (*network.hidden, network.output))
+    labels_bytes = 0
+    if network.direct is not None:
+        labels_bytes = network.direct.labels.nbytes + network.direct.indptr.nbytes  # keep their size
+        float_bytes += network.direct.weights.nbytes + labels_bytes
     n_bytes = len(pickle.dumps(model))
     assert n_bytes < share * float_bytes + labels_bytes + 60_000  # biases, scales, hash functions
     if dtype != "float16":
@@ -126,9 +139,9 @@ def test_training_is_refused_until_a_new_fit(task):
     model = make().fit(X, Y)
     original = copy.deepcopy(model)
     before = model.compact("int8").predict_top_k(X[:20])
-    with pytest.raises(ValueError, match=r"compact\('int8'\) has dropped"):
+    with pytest.raises(ValueError, match=r"compact\(\) has dropped"):
         model.partial_fit(X, Y)
-    with pytest.raises(ValueError, match=r"compact\('int8'\) has dropped"):
+    with pytest.raises(ValueError, match=r"compact\(\) has dropped"):
         model.set_params(warm_start=True).fit(X, Y)
     with pytest.raises(ValueError, match="already compact, with dtype='int8'"):
         model.compact()
@@ -149,10 +162,12 @@ def test_errors(task):
     model = make().fit(X, Y)
     with pytest.raises(ValueError, match=r"dtype must be one of .*Got 'int4'"):
         model.compact("int4")
+    original = copy.deepcopy(model)
     model.coefs_[-1][0, 0] = 1e6
     with pytest.raises(ValueError, match=r"'float16' cannot hold the weight 1e\+06. Use 'float32' or 'int8'"):
         model.compact("float16")
-    assert len(model._network.output.weights.steps) == Y.shape[1]  # nothing was dropped
+    model.coefs_[-1][0, 0] = original.coefs_[-1][0, 0]
+    assert_same(model.partial_fit(X, Y), original.partial_fit(X, Y))  # nothing was dropped
 
 
 def test_class_labels_and_no_samples_with_features():
@@ -165,21 +180,64 @@ def test_class_labels_and_no_samples_with_features():
 
 
 def test_places_by_hand():
-    places = feature_places(np.array([1, 3], dtype=np.int32), 5)
-    assert_array_equal(places, [-1, 0, -1, 1, -1])
-    assert feature_places(np.arange(5, dtype=np.int32), 5) is None
+    places = np.array([-1, 0, -1, 1, -1], dtype=np.int32)
     x = Rows(np.array([0, 2, 2, 5]), np.array([0, 3, 1, 2, 3]), np.array([1, 2, 3, 4, 5], dtype=np.float32))
     placed = place_features(x, places)
     assert_array_equal(placed.indptr, [0, 1, 1, 3])
     assert_array_equal(placed.indices, [1, 0, 1])
     assert_array_equal(placed.data, [2, 3, 5])
+    assert place_features(x, None) is x
 
 
-def test_rounding_by_hand():
-    direct = Direct(
-        np.array([0, 2, 2, 3]), np.array([0, 4, 1]), np.array([2.54, -1.0, 0], "f"), np.float32(1)
+@pytest.fixture
+def by_hand():
+    """Return a Model of 5 features, of which the samples had 1, 2 and 3, and of 2 labels."""
+    weights = np.array([[9, 9], [2.54, -1], [0, 0], [0.127, 0.002], [9, 9]], dtype=np.float32)
+    first = Layer(weights, np.array([[0.3, 1 + 2.0**-13]], dtype=np.float32))
+    output = Layer(np.array([[1 + 2.0**-13, 0.5], [0, -2]], "f"), np.array([[0.7], [1e-9]], dtype=np.float32))
+    pairs = np.array([0, 0, 2, 2, 3, 3]), np.array([0, 1, 1], dtype=np.int32)
+    direct = Direct(*pairs, np.array([2.54, -1.0, 0], dtype=np.float32), np.float32(1))
+    return Model(
+        network=Network(first, None, output, direct, IDENTITY),
+        training=TrainingState(None),
+        settings=ModelSettings.of(make(), multilabel=True),
+        input_scale=1.0,
+        n_features=5,
+        places=None,
+        seen=np.array([False, True, True, True, False]),
+        seed=0,
     )
-    rounded = round_direct(direct, "int8")
-    assert_array_equal(rounded.weights, [127, -50, 0])
-    assert_allclose(rounded.scales, [0.02, 1 / 127, 1 / 127], rtol=1e-6)
-    assert_array_equal(round_values(np.array([1 + 2.0**-13], "f"), "float16"), [1])
+
+
+def test_int8_by_hand(by_hand):
+    small = by_hand.compact("int8", None)
+    assert small.training is None
+    assert_array_equal(small.places, [-1, 0, 1, 2, -1])
+    network = small.network
+    assert_array_equal(network.input.weights.values, [[127, -50], [0, 0], [127, 2]])
+    assert_allclose(network.input.weights.scales, [0.02, 0, 0.001], rtol=1e-6)
+    assert_array_equal(network.output.weights.values, [[127, 63], [0, -127]])
+    assert_array_equal(network.output.biases, by_hand.network.output.biases)
+    # pairs whose weight is 0 are dropped
+    assert_array_equal(network.direct.indptr, [0, 2, 2, 2])
+    assert_array_equal(network.direct.labels, [0, 1])
+    assert_array_equal(network.direct.weights.values, [127, -50])
+    assert_allclose(network.direct.weights.scales[0], 0.02, rtol=1e-6)
+    assert by_hand.training is not None
+    assert len(by_hand.network.input.weights) == 5
+
+
+def test_float16_by_hand(by_hand):
+    small = by_hand.compact("float16", None)
+    assert_array_equal(small.network.output.weights, [[1, 0.5], [0, -2]])
+    assert small.network.output.weights.dtype == np.float32
+    assert_array_equal(small.network.input.biases, by_hand.network.input.biases)
+    assert small.__getstate__()["network"].output.weights.dtype == np.float16
+
+
+def test_a_compact_linear_model_keeps_all_features(by_hand):
+    rows = by_hand.network.input._replace(biases=np.zeros((5, 1), dtype=np.float32))
+    linear = by_hand.network._replace(input=None, output=rows)
+    small = replace(by_hand, network=linear, hasher=None).compact("float32", None)
+    assert small.places is None
+    assert_array_equal(small.network.output.weights, by_hand.network.input.weights)

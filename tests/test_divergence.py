@@ -32,12 +32,16 @@ def make(**params):
 
 
 def all_finite(model):
-    network = model._network
-    arrays = [network.direct.weights]
-    for layer in (*network.hidden, network.output):
-        for weights in layer:
-            arrays += list(weights)
+    network, solver = model._model.network, model._model.training.solver
+    arrays = [network.direct.weights] if network.direct else []
+    for layer, state in zip((*network.hidden, network.output), layers_of(solver), strict=True):
+        arrays += [*layer, *state.weights, *state.biases]
     return all(np.isfinite(array).all() for array in arrays)
+
+
+def layers_of(solver):
+    hidden = [] if solver.input is None else [solver.input, *(solver.deeper or ())]
+    return [*hidden, solver.output]
 
 
 @pytest.mark.parametrize("scale", [*SCALES, "one row in a hundred"])
@@ -81,7 +85,7 @@ def test_the_scale_of_the_samples_changes_nothing(task, params, exponent):
 
 def test_usual_samples_are_not_copied(task):
     X, Y = task
-    assert make().fit(X, Y)._input_scale == 1
+    assert make().fit(X, Y)._model.input_scale == 1
 
 
 def test_values_too_large_to_compute_with(task):
@@ -101,8 +105,11 @@ def test_values_too_large_to_compute_with(task):
 
 def test_a_warning_of_divergence(task):
     model = make(learning_rate_init=10.0, solver="adam")
-    with pytest.warns(ConvergenceWarning, match=r"diverge.*learning_rate_init=10.0. Lower it"):
-        model.fit(*task)
+    for method in ("fit", "partial_fit"):
+        match = r"diverge.*learning_rate_init=10.0. Lower it"
+        with pytest.warns(ConvergenceWarning, match=match) as caught:
+            getattr(model, method)(*task)
+        assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make().fit(*task)

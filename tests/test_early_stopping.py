@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 import sklearn
+from helpers import assert_same, make
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
-from test_classifier import assert_same, make
 
-from sklearn_slide import _classifier
-from sklearn_slide._early_stopping import Validation, hold_out
+from sklearn_slide._early_stopping import hold_out
 from sklearn_slide.metrics import precision_at_k, recall_at_k, top_k_scorer
 
 LONG = {"max_iter": 30, "n_iter_no_change": 4, "learning_rate": "constant"}
@@ -23,24 +22,23 @@ def split(data):
     return train_test_split(*data, test_size=0.3, random_state=0)
 
 
-def record(monkeypatch):
-    """Keep a copy of the network after each epoch, as it is scored."""
-    networks = []
+def record(networks):
+    """Return the default scorer, which copies the network of each epoch into a list."""
+    scorer = top_k_scorer("precision_at_k", k=1)
 
-    class Recorder(Validation):
-        def score(self, model):
-            networks.append([a.copy() for a in model.coefs_ + model.intercepts_])
-            return super().score(model)
+    def score(model, X, Y):
+        networks.append([a.copy() for a in model.coefs_ + model.intercepts_])
+        return scorer(model, X, Y)
 
-    monkeypatch.setattr(_classifier, "Validation", Recorder)
-    return networks
+    return score
 
 
 @pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"retrieval": "lsh"}, {"hidden_layer_sizes": ()}])
-def test_the_best_epoch_is_kept(split, params, monkeypatch):
+def test_the_best_epoch_is_kept(split, params):
     X, X_val, Y, Y_val = split
-    networks = record(monkeypatch)
-    model = make(early_stopping=True, **LONG | params).fit(X, Y, X_val=X_val, y_val=Y_val)
+    networks = []
+    model = make(early_stopping=True, scoring=record(networks), **LONG | params)
+    model.fit(X, Y, X_val=X_val, y_val=Y_val)
     scores = model.validation_scores_
     assert len(scores) == len(networks) == model.n_iter_ == len(model.loss_curve_)
     best = int(np.argmax(scores))
@@ -70,7 +68,7 @@ def test_training_stops_when_the_score_no_longer_improves(split):
 def test_the_training_is_that_of_the_other_samples_alone(data):
     X, Y = data
     model = make(early_stopping=True, validation_fraction=0.25, max_iter=3, n_iter_no_change=3).fit(X, Y)
-    (X_train, Y_train, _), (X_val, Y_val, _) = hold_out(X, Y, None, 0.25, model._split_seed)
+    (X_train, Y_train, _), (X_val, Y_val, _) = hold_out(X, Y, None, 0.25, model._model.seed)
     assert X_val.shape[0] == Y_val.shape[0] == 30
     assert X_train.shape[0] == Y_train.shape[0] == 90
     again = make(early_stopping=True, max_iter=3, n_iter_no_change=3).fit(
@@ -119,7 +117,7 @@ def test_weights_count_in_the_score(data):
     for scoring in ("recall_at_5", "coverage_at_5"):  # the latter takes no weights
         model = make(early_stopping=True, scoring=scoring, max_iter=1).fit(X, Y, sample_weight=weights)
         kept = weights > 0
-        _, (X_val, Y_val, w) = hold_out(X[kept], Y[kept], weights[kept], 0.1, model._split_seed)
+        _, (X_val, Y_val, w) = hold_out(X[kept], Y[kept], weights[kept], 0.1, model._model.seed)
         if scoring == "recall_at_5":
             top = model.predict_top_k(X_val, 5)[0]
             assert model.validation_scores_ == [recall_at_k(Y_val, top, k=5, sample_weight=w)]
@@ -129,12 +127,12 @@ def test_classes():
     X, y = load_iris(return_X_y=True)
     names = np.array(["x", "y", "z"])[y]
     model = make(early_stopping=True, max_iter=50, n_iter_no_change=10).fit(X, names)
-    _, (X_val, y_val, _) = hold_out(X, names, None, 0.1, model._split_seed)
+    _, (X_val, y_val, _) = hold_out(X, names, None, 0.1, model._model.seed)
     assert model.best_validation_score_ == model.score(X_val, y_val)
     assert_array_equal(model.classes_, ["x", "y", "z"])
     # a class that is only among the samples set aside is a class all the same
     rare = names.copy()
-    _, (_, [number, *_], _) = hold_out(X, np.arange(150), None, 0.1, model._split_seed)
+    _, (_, [number, *_], _) = hold_out(X, np.arange(150), None, 0.1, model._model.seed)
     rare[number] = "s"
     assert_array_equal(make(early_stopping=True, max_iter=1).fit(X, rare).classes_, ["s", "x", "y", "z"])
 
@@ -142,18 +140,25 @@ def test_classes():
 def test_several_networks_each_keep_their_best(split):
     X, X_val, Y, Y_val = split
     model = make(early_stopping=True, n_estimators=2, **LONG).fit(X, Y, X_val=X_val, y_val=Y_val)
-    assert len(model.validation_scores_) == model.n_iter_
-    assert model.best_validation_score_ == max(model.validation_scores_)
+    scores, first = model.validation_scores_, make(early_stopping=True, **LONG)
+    first.fit(X, Y, X_val=X_val, y_val=Y_val)
+    assert len(scores) == len(model.loss_curve_) == model.n_iter_ > first.n_iter_
+    assert scores[: first.n_iter_] == first.validation_scores_
+    assert max(scores[first.n_iter_ :]) > scores[first.n_iter_]  # the second one has a best of its own
     assert model.coefs_[0].shape == (40, 24)
+    assert_array_equal(model.coefs_[0][:, :12], first.coefs_[0])
+    # the score is that of both together
+    assert model.best_validation_score_ == top_k_scorer("precision_at_k", k=1)(model, X_val, Y_val)
+    assert model.best_validation_score_ != max(scores)
 
 
 def test_warm_start_and_partial_fit_go_on(data):
     X, Y = data
     model = make(early_stopping=True, warm_start=True).fit(X, Y)
-    n_before, seed = len(model.validation_scores_), model._split_seed
+    n_before, seed = len(model.validation_scores_), model._model.seed
     model.fit(X, Y)
     assert len(model.validation_scores_) > n_before
-    assert model._split_seed == seed
+    assert model._model.seed == seed
     n_before = len(model.validation_scores_)
     model.partial_fit(X, Y)
     assert len(model.validation_scores_) == n_before

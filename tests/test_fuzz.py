@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 
-N_EXAMPLES = int(os.environ.get("SKLEARN_SLIDE_FUZZ_EXAMPLES", "2000"))
+N_EXAMPLES = int(os.environ.get("SKLEARN_SLIDE_FUZZ_EXAMPLES", "400"))
 CONTAINERS = [
     sp.csr_matrix,
     sp.csr_array,
@@ -20,6 +20,28 @@ CONTAINERS = [
     sp.lil_matrix,
     lambda matrix: matrix.toarray(),
 ]
+
+# What kernels are compiled for: each part in one of them at least, for not all of them together
+AUTO, TABLES, UNIFORM = "auto", {"lsh": 1.0}, {"uniform": 1.0}
+KINDS = [
+    {"hidden_layer_sizes": (5,)},
+    {"hidden_layer_sizes": (1,), "direct_limit": 1},
+    {"hidden_layer_sizes": (8, 3), "family": "dwta", "negatives": TABLES},
+    {"hidden_layer_sizes": (), "family": "minhash"},
+    {"hidden_layer_sizes": (5,), "direct_limit": 0},
+    {"hidden_layer_sizes": (5,), "solver": "adam"},
+    {"hidden_layer_sizes": (5,), "loss": "softmax"},
+    {"hidden_layer_sizes": (5,), "loss": "sigmoid+softmax", "label_weight": [0.1, 1, 10]},
+    {"hidden_layer_sizes": (5,), "label_weight": [0, 1], "negatives": UNIFORM},
+    {"hidden_layer_sizes": (5,), "family": "wta"},
+]
+DEFAULTS = {
+    "loss": "sigmoid",
+    "solver": "adagrad",
+    "direct_limit": 1000,
+    "negatives": AUTO,
+    "family": "simhash",
+}
 
 
 def with_indices(matrix, dtype):
@@ -44,26 +66,24 @@ def tasks(draw):
     width = draw(st.sampled_from([np.int32, np.int64]))
     x = with_indices(draw(st.sampled_from(CONTAINERS))(sp.csr_matrix((4 * X).astype(x_dtype))), width)
     y = with_indices(draw(st.sampled_from(CONTAINERS))(sp.csr_matrix(Y.astype(y_dtype))), width)
-    params = {
-        "hidden_layer_sizes": draw(st.sampled_from([(), (1,), (5,), (8, 3)])),
+    params = DEFAULTS | draw(st.sampled_from(KINDS))
+    lsh = LSH(
+        params["family"],
+        n_tables=draw(st.integers(1, 5)),
+        bucket_size=draw(st.integers(1, 4)),
+        selection=draw(st.sampled_from(["vanilla", "top_k", "threshold"])),
+        rehash_interval=draw(st.integers(1, 9)),
+    )
+    params = {name: value for name, value in params.items() if name != "family"} | {
+        "lsh": lsh,
         "activation": draw(st.sampled_from(["identity", "relu", "tanh", "logistic"])),
-        "loss": draw(st.sampled_from(["sigmoid", "softmax", "sigmoid+softmax"])),
-        "solver": draw(st.sampled_from(["adagrad", "adam"])),
-        "sampling": draw(st.sampled_from(["lsh", "uniform", "full"])),
-        "selection": draw(st.sampled_from(["vanilla", "top_k", "threshold"])),
-        "hash_family": draw(st.sampled_from(["simhash", "dwta", "wta", "minhash"])),
-        "n_active": draw(st.sampled_from([1, 3, 8, 100, "auto"])),
-        "negatives": draw(st.sampled_from(["auto", None, {"uniform": 1.0}])),
-        "direct_limit": draw(st.sampled_from([0, 1, 1000])),
-        "bucket_size": draw(st.integers(1, 4)),
-        "n_tables": draw(st.integers(1, 5)),
-        "rehash_interval": draw(st.integers(1, 9)),
+        "n_active": draw(st.sampled_from([1, 3, 8, 100, "auto", None])),
         "n_jobs": draw(st.sampled_from([None] * 11 + [2])),
         "random_state": draw(st.integers(0, 9)),
     }
-    spread = draw(st.sampled_from([None, None, [0, 1], [0.1, 1, 10]]))
-    params["label_weight"] = spread and rng.permutation(np.resize(spread, n_labels))
-    if len(params["hidden_layer_sizes"]) == 1:
+    if "label_weight" in params:
+        params["label_weight"] = rng.permutation(np.resize(params["label_weight"], n_labels))
+    if params["hidden_layer_sizes"] == (5,):
         params["n_estimators"] = draw(st.sampled_from([1, 1, 2, 3]))
     return x, y, params, draw(st.integers(1, n_labels)), draw(st.booleans())
 

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from helpers import make
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
-from test_classifier import make
 
-from sklearn_slide import SlideClassifier, _validation
-from sklearn_slide._direct import Direct, add_new_labels
-from sklearn_slide._network import OUTPUT_ACCUMULATOR, SIGMOID_BIAS
+from sklearn_slide import SlideClassifier, _memory
+from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.losses import SIGMOID_BIAS
+from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR, add_new_labels, grow
+from sklearn_slide._labels import encode_indicator
+from sklearn_slide._samples import as_rows, make_samples, scale_rows
 
 N_OLD, N_NEW = 15, 25  # of the 25 labels of the fixture `data`
 STANDSTILL = {"learning_rate_init": 1e-30}
@@ -27,41 +30,41 @@ NETWORKS = [
 ]
 
 
-def weights_of(model):
-    """Return arrays with a row for each label, the state of the solver among them."""
-    layer = model._network.output
-    parts = [*layer.weights, *layer.biases, model.direct_coef_.T.tocsr()]
-    return [part for part in parts if part.shape[0]]
+def rows_of_labels(model):
+    """Return the arrays of a Model with a row for each label, the state of the solver among them."""
+    output, state = model.network.output, model.training.solver.output
+    parts = [*output, *state.weights, *state.biases]
+    return parts if model.network.direct is None else [*parts, model.direct_coef().T.tocsr()]
 
 
 @pytest.mark.parametrize("params", NETWORKS)
 def test_growing_keeps_what_was_learned_to_the_bit(data, params):
     X, Y = data
-    model = make(**params).fit(X, Y[:, :N_OLD])
-    old = [part.copy() for part in weights_of(model)]
-    hidden = [coef.copy() for coef in model.coefs_[:-1]]
-    model.classes_, model.n_outputs_ = np.arange(N_NEW), N_NEW
-    samples = model._encode(*model._check_data(X, Y, False, partial=True))
-    model._grow(samples, np.arange(N_OLD))
-    new = weights_of(model)
-    assert len(old) == len(new)
+    model = make(**params).fit(X, Y[:, :N_OLD])._model
+    samples = make_samples(scale_rows(as_rows(X), model.input_scale), encode_indicator(Y))
+    places = np.delete(np.arange(N_NEW), [0, *range(3, 10), 20, 24])
+    larger = grow(model, samples, places.astype(np.int32), N_NEW, None)
+    old, new = rows_of_labels(model), rows_of_labels(larger)
+    assert len(old) == len(new) > 3
     for before, after in zip(old, new, strict=True):
-        assert after.shape[0] == N_NEW
+        assert (before.shape[0], after.shape[0]) == (N_OLD, N_NEW)
         if sp.issparse(before):
-            assert_array_equal(after[:N_OLD].toarray(), before.toarray())
-            assert after[:N_OLD].nnz == before.nnz
+            assert_array_equal(after[places].toarray(), before.toarray())
+            assert after[places].nnz == before.nnz
         else:
-            assert_array_equal(after[:N_OLD], before)
-    for before, after in zip(hidden, model.coefs_[:-1], strict=True):
+            assert_array_equal(after[places], before)
+    for before, after in zip(model.coefs()[:-1], larger.coefs()[:-1], strict=True):
         assert_array_equal(after, before)
-    assert model.predict_top_k(X, N_NEW)[0].shape == (120, N_NEW)
+    assert larger.training.solver.input is model.training.solver.input
+    assert (larger.n_passes, larger.n_epochs, larger.seed) == (model.n_passes, model.n_epochs, model.seed)
+    assert larger.training.index is None  # tables hold every label: they are built anew
 
 
 @pytest.mark.parametrize("limit", [0, 1000])
 def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit):
     X, Y = data
     model = make(direct_limit=limit).fit(X, Y[:, :N_OLD])
-    gain = model._network.direct.gain
+    gain = model._model.network.direct.gain if limit else 0.0
     model.set_params(**STANDSTILL).partial_fit(X[60:], Y[60:])
     H = X[60:].toarray() @ model.coefs_[0] + model.intercepts_[0]
     inputs = np.hstack([H, np.sqrt(gain) * X[60:].toarray()])
@@ -73,7 +76,7 @@ def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit):
     assert_allclose(direct, np.sqrt(gain) * expected[:, 12:], rtol=1e-3, atol=1e-5)
     assert direct.any() == (limit > 0)
     assert_array_equal(model.intercepts_[1][N_OLD:], SIGMOID_BIAS)
-    assert (model._network.output.weights.steps[N_OLD:] >= OUTPUT_ACCUMULATOR).all()
+    assert (model._model.training.solver.output.weights.sums[N_OLD:] >= OUTPUT_ACCUMULATOR).all()
 
 
 def test_add_new_labels_merges_the_lists_of_features():
@@ -98,7 +101,7 @@ def test_add_new_labels_merges_the_lists_of_features():
     )
 
 
-@pytest.mark.parametrize("params", [*NETWORKS[:5], {"sampling": "full"}, {"n_jobs": 2}])
+@pytest.mark.parametrize("params", [*NETWORKS[:5], {"n_active": None}, {"n_jobs": 2}])
 def test_new_labels_are_learned_and_old_ones_are_remembered(params):
     rng = np.random.default_rng(0)
     label = rng.integers(60, size=3000)
@@ -125,12 +128,12 @@ def test_growth_across_the_sizes_at_which_tables_begin():
     Y = sp.random(400, 3000, density=0.002, format="csr", random_state=rng).astype(bool)
     model = SlideClassifier((16,), max_iter=1, random_state=0, retrieval="lsh").fit(X, Y[:, :20])
     assert model.active_size_curve_ == [20]
-    short = model._hasher.hash_length
+    short = model._model.hasher.hash_length
     model.predict_top_k(X, 5)
     model.partial_fit(X, Y)
     assert model.active_size_curve_[-1] < 500
-    assert model._hasher.hash_length > short
-    assert model._tables.ids.shape[1] == 3000
+    assert model._model.hasher.hash_length > short
+    assert model._model.training.index.tables.ids.shape[1] == 3000
     labels, _ = model.predict_top_k(X, 5)
     assert labels.max() > 20
     assert model.predict(X).shape == Y.shape
@@ -168,7 +171,7 @@ def test_classes_that_lack_known_ones_are_refused():
 def test_growth_that_would_not_fit_in_memory(data, monkeypatch):
     X, Y = data
     model = make().fit(X, Y[:, :N_OLD])
-    monkeypatch.setattr(_validation, "physical_memory", lambda: 1000)
+    monkeypatch.setattr(_memory, "physical_memory", lambda: 1000)
     with pytest.raises(MemoryError, match=r"25 labels.*Add fewer labels"):
         model.partial_fit(X, Y)
     assert model.n_outputs_ == N_OLD

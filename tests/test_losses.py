@@ -106,6 +106,17 @@ def test_large_logits_stay_finite(loss, label_weights):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_very_many_labels(loss):
+    # the product of 5000 factors of 2 is more than a float64 holds
+    n, residuals = 5000, np.zeros(5000, dtype=np.float32)
+    logits, labels = np.zeros(n, dtype=np.float32), np.arange(n, dtype=np.int32)
+    value = compute_residuals(LOSSES[loss](None), logits, labels, n, 1, residuals)
+    sigmoid, softmax = n * np.log(2), np.log(n)
+    expected = {"sigmoid": sigmoid, "softmax": softmax}.get(loss, (sigmoid + softmax) / 2)
+    assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_logits_that_are_not_finite_show_in_the_loss(loss, bad):
     assert not np.isfinite(run(np.array([0.0, bad, 1.0]), 1, loss)[0])

@@ -31,7 +31,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide.metrics import predict_top_k, top_k_scorer
 
 N_SAMPLES, N_LABELS = 60, 50_000
@@ -64,7 +64,7 @@ def refuse_dense(monkeypatch):
 
 
 def make(n_jobs=None):
-    model = SlideClassifier((8,), n_active=50, n_tables=4, max_iter=1, random_state=0, n_jobs=n_jobs)
+    model = SlideClassifier((8,), n_active=50, lsh=LSH(n_tables=4), max_iter=1, random_state=0, n_jobs=n_jobs)
     return make_pipeline(TfidfVectorizer(), model)
 
 
@@ -189,7 +189,7 @@ COMBINED = [
 def test_combined_classifiers_of_single_labels(combine):
     X, y = make_classification(150, 10, n_informative=6, n_classes=3, class_sep=2.0, random_state=0)
     names = np.array(["a", "b", "c"])[y]
-    model = combine(SlideClassifier((16,), sampling="full", max_iter=20, random_state=0)).fit(X, names)
+    model = combine(SlideClassifier((16,), max_iter=20, random_state=0)).fit(X, names)
     probabilities = model.predict_proba(X)
     assert np.allclose(probabilities.sum(axis=1), 1)
     assert (model.predict(X) == model.classes_[probabilities.argmax(axis=1)]).all()
@@ -276,20 +276,23 @@ def test_names_of_features(library):
         unnamed.predict_top_k(frame("abc"), 2)
 
 
-@pytest.mark.parametrize("fitted", [False, True])
-def test_representation_in_a_notebook(texts, Y, fitted, monkeypatch):
+@pytest.mark.parametrize("shown", ["new", "fitted", "tables"])
+def test_representation_in_a_notebook(texts, Y, shown, monkeypatch):
     # scikit-learn shows the descriptions where documentation has an address, which the templates make up
-    monkeypatch.setattr(SlideClassifier, "_doc_link_module", "sklearn_slide", raising=False)
-    monkeypatch.setattr(SlideClassifier, "_doc_link_template", "{estimator_name}.html", raising=False)
-    model = make()
-    page = (model.fit(texts, Y) if fitted else model)._repr_html_()
-    assert all(name in page for name in ("Pipeline", "TfidfVectorizer", "SlideClassifier.html"))
+    cls = LSH if shown == "tables" else SlideClassifier
+    monkeypatch.setattr(cls, "_doc_link_module", "sklearn_slide", raising=False)
+    monkeypatch.setattr(cls, "_doc_link_template", "{estimator_name}.html", raising=False)
+    model = {"new": make(), "fitted": make().fit(texts, Y), "tables": LSH(n_tables=4)}[shown]
+    page = html.unescape(model._repr_html_())
+    assert f"{cls.__name__}.html" in page
+    if shown != "tables":
+        assert all(name in page for name in ("Pipeline", "TfidfVectorizer", "LSH(n_tables=4)"))
     if "param-doc-description" not in page:
         pytest.skip(f"scikit-learn {sklearn.__version__} shows no descriptions of parameters")
     parts = {part.split(";")[0]: part for part in page.split("--doc-link-")}
-    for name in SlideClassifier().get_params():
+    for name in cls().get_params():
         assert f"{name}: " in parts[name], name
-        description = html.unescape(parts[name].split("<br><br>")[1].split("</span>")[0])
+        description = parts[name].split("<br><br>")[1].split("</span>")[0]
         first_line = description.split("<br>")[0].strip()
         assert len(first_line) > 20, name
-        assert first_line in SlideClassifier.__doc__
+        assert first_line in cls.__doc__

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import precision_at_k
 
@@ -32,7 +32,7 @@ def test_a_stream_of_chunks(documents, params, tmp_path):
     (tmp_path / "train.txt").write_text("\n".join(texts[:-SIZE]))
     vectorizer = HashingVectorizer(n_features=2**12, dtype=np.float32)
     X_test, Y_test = vectorizer.transform(texts[-SIZE:]), Y[-SIZE:]
-    model = SlideClassifier((32,), n_active=100, rehash_interval=700, random_state=0, **params)
+    model = SlideClassifier((32,), n_active=100, lsh=LSH(rehash_interval=700), random_state=0, **params)
     model.partial_fit(X_test[:20], Y_test[:20]).predict_top_k(X_test[:20], 1)  # loads the kernels
     model = clone(model)
     in_use, peaks, scores = [], [], []

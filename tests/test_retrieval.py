@@ -35,8 +35,24 @@ def X():
     return make_rows(70, 9)
 
 
+@pytest.fixture(autouse=True)
+def of_any_number(monkeypatch):
+    """Retrieve however few labels there are."""
+    monkeypatch.setattr(retrieval, "MIN_LABELS", 0)
+
+
+def test_a_few_labels_are_ranked_exactly(X, monkeypatch):
+    ranker = Ranker(train("plain", hash_length=20, n_tables=1), 1)
+    for limit, alike in ((N_LABELS, True), (N_LABELS - 1, False)):
+        monkeypatch.setattr(retrieval, "MIN_LABELS", limit)
+        for rows in (X, X[:1]):
+            x = ranker.model.rows(rows)
+            (labels, _), (expected, _) = ranker.best_retrieved(x, 5, no_report), ranker.best(x, 5, no_report)
+            assert (labels == expected).all() == alike
+
+
 def retrieve(model, X, k, n_jobs=1):
-    return Ranker(model, n_jobs).best_retrieved(model.batch(X), k, no_report)
+    return Ranker(model, n_jobs).best_retrieved(model.rows(X), k, no_report)
 
 
 def expected_candidates(model, X, n_scored, k, family):
@@ -53,7 +69,7 @@ def expected_candidates(model, X, n_scored, k, family):
 @pytest.mark.parametrize(
     ("kind", "family"), [("direct", "simhash"), ("plain", "simhash"), ("direct", "dwta")]
 )
-@pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("share", [0.012, 0.05, 0.5])  # 5, 20 and 200 labels
 def test_candidates_are_those_of_direct_weights_and_buckets(kind, family, share, X, monkeypatch):
     monkeypatch.setattr(retrieval, "_SHARE", share)
     model, n_scored = train(kind, family, 2 if family == "simhash" else 1), int(np.ceil(share * N_LABELS))
@@ -99,14 +115,14 @@ def test_retrieval_of_every_label_is_a_full_sort(kind, X):
 
 def test_threads_and_earlier_samples_change_nothing(X):
     ranker = Ranker(train(), 1)
-    expected = ranker.best_retrieved(ranker.model.batch(X), 20, no_report)
+    expected = ranker.best_retrieved(ranker.model.rows(X), 20, no_report)
     ranker.n_jobs = 2
     for _ in range(2):
         for got, wanted in zip(
-            ranker.best_retrieved(ranker.model.batch(X), 20, no_report), expected, strict=True
+            ranker.best_retrieved(ranker.model.rows(X), 20, no_report), expected, strict=True
         ):
             assert_array_equal(got, wanted)
     for i in (3, 69, 0):
-        row = ranker.best_retrieved(ranker.model.batch(X[i : i + 1]), 20, no_report)
+        row = ranker.best_retrieved(ranker.model.rows(X[i : i + 1]), 20, no_report)
         for got, wanted in zip(row, expected, strict=True):
             assert_array_equal(got[0], wanted[i])

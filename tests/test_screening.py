@@ -42,10 +42,10 @@ def train(kind):
 def assert_single_rows_are_sorted(model, X, k):
     """Compare the ranking of each row by itself with that of all rows and with a full sort."""
     ranker, scores = Ranker(model), all_scores(model, X)
-    batch = ranker.best(model.batch(X), k, no_report)
+    batch = ranker.best(model.rows(X), k, no_report)
     expected_labels, expected = reference.top_k(scores, k)
     for i in range(X.shape[0]):
-        labels, best = ranker.best(model.batch(X[i : i + 1]), k, no_report)
+        labels, best = ranker.best(model.rows(X[i : i + 1]), k, no_report)
         assert_allclose(best[0], expected[i], rtol=1e-5, atol=1e-5)
         assert_allclose(batch[1][i], expected[i], rtol=1e-5, atol=1e-5)
         assert_allclose(scores[i, labels[0]], expected[i], rtol=1e-5, atol=1e-5)
@@ -120,6 +120,6 @@ def test_labels_that_the_screen_confuses_are_told_apart(X):
     model.network.output.weights[:], model.network.output.biases[:] = weights, 0
     scores = all_scores(model, X)
     for i in range(20):
-        labels, best = Ranker(model).best(model.batch(X[i : i + 1]), 5, no_report)
+        labels, best = Ranker(model).best(model.rows(X[i : i + 1]), 5, no_report)
         assert_allclose(best[0], np.sort(scores[i])[::-1][:5], rtol=1e-5, atol=1e-6)
         assert_allclose(scores[i, labels[0]], best[0], rtol=1e-5, atol=1e-6)

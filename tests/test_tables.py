@@ -6,11 +6,19 @@ import reference
 from helpers import callable_kernel
 from numpy.testing import assert_array_equal
 
-from sklearn_slide._core import random_numbers, tables
+from sklearn_slide._core import hashing, parallel, random_numbers
+from sklearn_slide._core import tables as tables_room
 from sklearn_slide._core.hashing import SimHash
-from sklearn_slide._core.tables import RehashSchedule, allocate_tables, auto_rehash_interval, build_tables
+from sklearn_slide._core.matrices import quantize
+from sklearn_slide._core.tables import (
+    RehashSchedule,
+    allocate_tables,
+    auto_rehash_interval,
+    build_tables,
+    rebuild_tables,
+)
 
-read_bucket, start_stream = map(callable_kernel, (tables.read_bucket, random_numbers.start_stream))
+read_bucket, start_stream = map(callable_kernel, (tables_room.read_bucket, random_numbers.start_stream))
 
 
 def make_tables(n_labels=200, n_tables=4, hash_length=3):
@@ -52,6 +60,29 @@ def test_parts_of_the_tables_can_be_built_apart():
         assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("in_bytes", [False, True])
+def test_a_rebuild_hashes_every_row_in_its_part(n_jobs, in_bytes, monkeypatch):
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-3, 4, size=(90, 20)).astype(np.float32)
+    weights[:, 0] = 127  # bytes, with a scale of 1, hold these numbers as they are
+    hasher = SimHash.draw(20, 5, 4, np.random.RandomState(0))
+    codes = [reference.hash_vector(row, "simhash", hasher) for row in weights]
+    tables, parts = allocate_tables(hasher, 90), []
+    monkeypatch.setattr(parallel, "_PART_WORK", 1000)  # parts of ten rows, and of one table
+
+    def hash_rows(rows, *args):
+        parts.append(len(rows))
+        return hashing.hash_rows(rows, *args)
+
+    monkeypatch.setattr(tables_room, "hash_rows", hash_rows)
+    rebuild_tables(quantize(weights, 1) if in_bytes else weights, hasher, tables, n_jobs)
+    assert parts == [10] * 9
+    for t, expected in enumerate(reference.build_tables(codes)):
+        for code in range(16):
+            assert_array_equal(read(tables, t, code, 90), expected.get(code, []))
+
+
 def test_full_buckets_are_read_from_a_random_position():
     codes, tables = make_tables()
     members = reference.build_tables(codes)[1][5]
@@ -70,8 +101,23 @@ def test_schedule_backs_off():
     schedule, due = RehashSchedule(100, 2.0, due=0), []
     for _ in range(4):
         due.append(schedule.due)
-        schedule.advance()
+        schedule.advance(schedule.due)
     assert due == [0, 100, 300, 700]
+
+
+def test_schedule_adds_up_fractions():
+    schedule, due = RehashSchedule(3, 1.5, due=0), []
+    for _ in range(5):
+        due.append(schedule.due)
+        schedule.advance(int(np.ceil(schedule.due)))
+    assert due == [0, 3, 7.5, 14.25, 24.375]
+
+
+@pytest.mark.parametrize("interval", [1, 100])
+def test_schedule_goes_on_from_a_late_rebuild(interval):
+    schedule = RehashSchedule(interval, 2.0, due=50)
+    schedule.advance(5000)
+    assert (schedule.due, schedule.interval) == (5000 + interval, 2 * interval)
 
 
 @pytest.mark.parametrize(("n_labels", "interval"), [(10, 20_000), (80_004, 20_001), (1_000_000, 250_000)])

@@ -207,6 +207,23 @@ def test_tables_are_built_for_those_who_ask(data):
     assert again.engine.index.tables is index.tables
 
 
+def test_rebuilds_that_came_due_without_tables_are_one(data):
+    trainer = start(data)
+    model, samples = trainer.model, trainer.samples
+    trainer.run_epoch((0.1, 0.1))
+    for _ in range(2):
+        Trainer(model, samples, TrainingSettings(None, "auto", True, 1)).run_epoch((0.1, 0.1))
+    assert model.n_passes == 1800 > model.training.schedule.due
+    before, told = tables_of(trainer), []
+    trainer = Trainer(model, samples, TrainingSettings(30, "auto", True, 1))
+    _, size = trainer.run_epoch((0.1, 0.1), lambda *args: told.append(args))
+    assert any((a != b).any() for a, b in zip(before, tables_of(trainer), strict=True))
+    assert sum(n_passes for n_passes, _, _ in told) == 600
+    assert size < 30
+    # intervals grew by the builds at 0, 70, 175, 333 and 569; the next ones were at 1800 and at 2332
+    assert model.training.schedule.due == 1800 + 70 * 1.5**5 + 70 * 1.5**6
+
+
 def test_epochs_differ_in_order_and_negatives(data):
     # with a learning rate of almost 0 nothing else tells the epochs apart
     def sizes_and_losses(trainer):

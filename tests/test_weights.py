@@ -1,28 +1,26 @@
-"""Weights of samples, classes and labels against samples left out and repeated, and against the reference."""
-
-import warnings
+"""Weights of samples and classes against samples left out and repeated, and against the reference."""
 
 import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
 import sklearn
+from helpers import assert_same, callable_kernel, make
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
-from test_classifier import assert_same, make
 
 from sklearn_slide import SlideClassifier
-from sklearn_slide._network import DIRECT_NORM, HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR
-from sklearn_slide._sampling import MAX_PASSES, Pattern, make_samples, pass_weight
-from sklearn_slide._validation import as_rows
-from sklearn_slide._weights import mean_label_weight, weigh_labels
-from sklearn_slide.metrics import label_propensities, top_k_scorer
+from sklearn_slide._core.rows import Pattern
+from sklearn_slide._core.sgd import MAX_PASSES, weigh
+from sklearn_slide._first_weights import DIRECT_NORM, HIDDEN_ACCUMULATOR, OUTPUT_ACCUMULATOR
+from sklearn_slide._samples import as_rows, make_samples
+from sklearn_slide.metrics import top_k_scorer
 
-EXACT = {"sampling": "full", "max_iter": 3}
+EXACT = {"n_active": None, "max_iter": 3}
+UNIFORM = {"negatives": {"uniform": 1.0}}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def assert_close(one, two):
     assert one.t_ == two.t_
 
 
-@pytest.mark.parametrize("params", [EXACT, {"sampling": "lsh"}, {"sampling": "uniform", "solver": "adam"}])
+@pytest.mark.parametrize("params", [EXACT, {}, UNIFORM | {"solver": "adam"}])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_weight_zero_is_removal_to_the_bit(data, weights, params, shuffle):
     X, Y = data
@@ -70,11 +68,11 @@ def test_whole_weights_are_repetition(data, weights, params, shuffle, init):
         assert_close(model, make(**params).fit(X, Y).partial_fit(X, Y))
 
 
-@pytest.mark.parametrize("sampling", ["lsh", "uniform"])
-def test_repeated_passes_draw_labels_as_repeated_samples_do(data, weights, sampling):
+@pytest.mark.parametrize("negatives", [{"lsh": 0.8, "uniform": 0.2}, {"uniform": 1.0}])
+def test_repeated_passes_draw_labels_as_repeated_samples_do(data, weights, negatives):
     X, Y = data
     repeated = np.repeat(np.arange(120), weights)
-    params = {"sampling": sampling, "negatives": {"uniform": 0.2}, "learning_rate_init": 1e-30}
+    params = {"negatives": negatives, "learning_rate_init": 1e-30}
     model = make(**params).fit(X, Y, sample_weight=weights)
     assert model.active_size_curve_ == make(**params).fit(X[repeated], Y[repeated]).active_size_curve_
 
@@ -89,15 +87,23 @@ def test_repetition_of_classes(weights):
     assert_array_equal(make().fit(X, y, sample_weight=without).classes_, [0, 1, 2, 4])
 
 
-@pytest.mark.parametrize("solver", ["adagrad", "adam"])
-@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "sigmoid+softmax"])
-@pytest.mark.parametrize("label_weight", [None, np.linspace(0, 4, 12)])
+@pytest.mark.parametrize(
+    ("solver", "loss", "label_weight"),
+    [
+        ("adagrad", "sigmoid", None),
+        ("adagrad", "sigmoid", np.linspace(0, 4, 12)),
+        ("adagrad", "softmax", np.linspace(0, 4, 12)),
+        ("adagrad", "sigmoid+softmax", np.linspace(0, 4, 12)),
+        ("adam", "softmax", None),
+        ("adam", "sigmoid", np.linspace(0, 4, 12)),
+    ],
+)
 def test_weights_multiply_the_loss_of_the_reference(solver, loss, label_weight):
     rng = np.random.default_rng(0)
     X = sp.random(40, 30, density=0.2, format="csr", dtype=np.float32, random_state=rng)
     Y = sp.random(40, 12, density=0.15, format="csr", random_state=rng).astype(bool)
     weights = rng.uniform(0.05, 30, size=40)
-    settings = {"loss": loss, "solver": solver, "sampling": "full", "shuffle": False, "random_state": 3}
+    settings = {"loss": loss, "solver": solver, "n_active": None, "shuffle": False, "random_state": 3}
     settings |= {"max_iter": 1, "learning_rate": "constant", "label_weight": label_weight}
     start = SlideClassifier((8,), learning_rate_init=1e-30, **settings).fit(X, Y, sample_weight=weights)
     model = SlideClassifier((8,), learning_rate_init=0.02, **settings).fit(X, Y, sample_weight=weights)
@@ -146,7 +152,10 @@ def test_passes():
     samples = make_samples(as_rows(X), y, weights)
     assert_array_equal(np.bincount(samples.passes), [0, 1, 1, 3, 10, MAX_PASSES])
     assert (np.diff(samples.passes) >= 0).all()
-    assert_allclose([pass_weight(w) for w in weights[1:]], [0.25, 1, 2.5 / 3, 1, 2.5], rtol=1e-6)
+    for weight, counted in zip(weights[1:], [0.25, 1, 2.5 / 3, 1, 2.5], strict=True):
+        residuals = np.array([1, -2, 3], dtype=np.float32)
+        assert_allclose(callable_kernel(weigh)(8.0, residuals, 2, weight), 8 * counted, rtol=1e-6)
+        assert_allclose(residuals, [counted, -2 * counted, 3], rtol=1e-6)
     assert_array_equal(make_samples(as_rows(X), y).passes, np.arange(6))
 
 
@@ -191,14 +200,14 @@ def test_metadata_routing(data, weights):
         scorer = top_k_scorer("precision_at_k", k=1)
         search = GridSearchCV(
             pipeline,
-            {"slideclassifier__sampling": ["full"]},
+            {"slideclassifier__n_active": [None]},
             scoring=scorer,
             cv=KFold(3),
             error_score="raise",
         ).fit(X, Y, sample_weight=weights)
         alone = make().set_partial_fit_request(sample_weight=True, classes=False)
         assert alone.get_metadata_routing().partial_fit.requests["sample_weight"]
-    expected = make(sampling="full").fit(Normalizer().fit_transform(X), Y, sample_weight=weights)
+    expected = make(n_active=None).fit(Normalizer().fit_transform(X), Y, sample_weight=weights)
     assert_same(search.best_estimator_[-1], expected)
 
 
@@ -315,132 +324,3 @@ def test_what_class_and_label_weights_are_refused_for(classes, data):
         ValueError, match=r"'propensity' is not supported for partial_fit.*label_propensities"
     ):
         make(label_weight="propensity").partial_fit(*data)
-
-
-# Weights of labels
-
-
-@pytest.mark.parametrize("params", [{}, {"sampling": "uniform"}, {"loss": "softmax"}, {"solver": "adam"}])
-def test_label_weights_of_one_change_nothing(data, params):
-    model = make(label_weight=np.ones(25), **params).fit(*data)
-    assert_close(model, make(**params).fit(*data))
-
-
-def test_propensity_is_the_array_of_inverse_propensities(data):
-    X, Y = data
-    inverse = 1 / label_propensities(Y)
-    frequency = Y.sum(axis=0).A1
-    weights = inverse / (inverse @ frequency / frequency.sum())
-    model = make(label_weight="propensity", early_stopping=False).fit(X, Y)
-    assert_close(model, make(label_weight=weights).fit(X, Y))
-    with pytest.raises(AssertionError):
-        assert_close(model, make(label_weight=inverse).fit(X, Y))
-    samples = model._encode(X, Y, None)
-    assert_allclose(mean_label_weight(samples), 1, rtol=1e-6)
-    assert_allclose(samples.label_weights, weights, rtol=1e-6)
-
-
-def test_propensities_count_the_weights_of_samples(data, weights):
-    Y = data[1]
-    repeated = Y[np.repeat(np.arange(120), weights)]
-    patterns = [Pattern(y.indptr.astype(np.int64), y.indices) for y in (Y, repeated)]
-    assert_allclose(
-        weigh_labels("propensity", patterns[0], weights.astype(np.float32), 25),
-        weigh_labels("propensity", patterns[1], None, 25),
-        rtol=1e-6,
-    )
-
-
-@pytest.mark.parametrize("sampling", ["full", "lsh"])
-def test_heavier_labels_rank_higher(data, sampling):
-    X, Y = data
-    heavy = np.arange(25) % 2 == 1
-    shares = []
-    for weight in (0, 0.3, 1, 3, 30):
-        model = make(label_weight=np.where(heavy, weight, 1), sampling=sampling, max_iter=10).fit(X, Y)
-        shares.append(heavy[model.predict_top_k(X, 3)[0]].mean())
-    assert (np.diff(shares) > 0).all()
-
-
-def test_the_true_samples_of_a_label_of_weight_zero_do_not_touch_it(data):
-    X, Y = data
-    # the labels of a linear model learn by themselves
-    settings = {"hidden_layer_sizes": (), "init": "random", "sampling": "full", "shuffle": False}
-    settings |= {"learning_rate": "constant", "loss": "sigmoid"}
-    label = Y.sum(axis=0).argmax()
-    model = make(label_weight=np.arange(25) != label, **settings).fit(X, Y)
-    false = Y[:, [label]].toarray().ravel() == 0
-    assert 10 < false.sum() < 110
-    expected = make(**settings).fit(X[false], Y[false])
-    assert_allclose(model.coefs_[0][:, label], expected.coefs_[0][:, label], rtol=1e-5, atol=1e-6)
-    unweighted = make(**settings).fit(X, Y)
-    assert abs(model.coefs_[0][:, label] - unweighted.coefs_[0][:, label]).max() > 0.1
-
-
-@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "sigmoid+softmax"])
-def test_large_weights_are_not_taken_for_diverging(data, loss):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        model = make(label_weight=np.full(25, 50.0), loss=loss).fit(*data)
-    assert model.loss_ > 5 * make(loss=loss).fit(*data).loss_
-
-
-def test_label_weights_grow_with_the_labels(data):
-    X, Y = data
-    weights = np.linspace(0.5, 2, 25)
-    model = make(label_weight=weights[:20]).partial_fit(X, Y[:, :20])
-    with pytest.raises(
-        ValueError, match=r"label_weight must have shape \(n_labels,\) = \(25,\).*Got.*\(20,\)"
-    ):
-        model.partial_fit(X, Y)
-    assert model.n_outputs_ == 20
-    assert model.set_params(label_weight=weights).partial_fit(X, Y).n_outputs_ == 25
-
-
-@pytest.mark.parametrize(
-    ("label_weight", "message"),
-    [
-        (
-            np.ones(24),
-            r"label_weight must have shape \(n_labels,\) = \(25,\).*Got shape \(24,\). Give an array",
-        ),
-        (np.ones((25, 1)), r"Got shape \(25, 1\)"),
-        (
-            np.arange(25) - 1.0,
-            "label_weight must hold finite numbers, none of them negative. Got -1.0. Give an",
-        ),
-        (np.full(25, np.nan), "label_weight must hold finite numbers.*Got nan"),
-        (np.full(25, np.inf), "label_weight must hold finite numbers.*Got inf"),
-        (np.zeros(25), "label_weight is zero for all labels"),
-        (["one"] * 25, "label_weight must hold numbers.*Give an array of such a number for each of the 25"),
-        ("propensities", "The 'label_weight' parameter"),
-        (3.0, "The 'label_weight' parameter"),
-    ],
-)
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_bad_label_weights(data, label_weight, message, method):
-    model = make(label_weight=label_weight)
-    before = dict(vars(model))
-    with pytest.raises(ValueError, match=message):
-        getattr(model, method)(*data)
-    assert vars(model) == before
-
-
-def test_propensities_need_samples(data):
-    X, Y = data
-    with pytest.raises(ValueError, match=r"'propensity' needs at least 3 samples.*Got 2, counted by"):
-        make(label_weight="propensity").fit(X[:2], Y[:2])
-    make(label_weight="propensity").fit(X[:3], 0 * Y[:3])
-
-
-def test_search_over_label_weights(data):
-    X, Y = data
-    inverse = 1 / label_propensities(Y)
-    grid = {"label_weight": [None, "propensity", inverse]}
-    scorer = top_k_scorer("ps_precision_at_k", k=3, propensities=1 / inverse)
-    search = GridSearchCV(make(), grid, scoring=scorer, cv=KFold(3), error_score="raise").fit(X, Y)
-    assert len(set(search.cv_results_["mean_test_score"])) > 1
-    copied = clone(make(label_weight=inverse))
-    assert_array_equal(copied.label_weight, inverse)
-    assert_same(copied.fit(X, Y), make(label_weight=inverse).fit(X, Y))
-    assert "label_weight=" in repr(copied)

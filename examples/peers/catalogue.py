@@ -81,10 +81,10 @@ PEERS = (
         "the same, uniform",
         "run_ours.py",
         "here",
-        {"": {"sampling": "uniform", "negatives": None}},
+        {"": {"negatives": {"uniform": 1.0}}},
         like=OURS,
     ),
-    Peer("the same, full", "run_ours.py", "here", {"": {"sampling": "full"}}, like=OURS),
+    Peer("the same, full", "run_ours.py", "here", {"": {"n_active": None}}, like=OURS),
     Peer(
         "PyTorch, BCE",
         "run_torch.py",

@@ -5,6 +5,7 @@ The settings of the job have ``kind``, the name of a function here, and what the
 
 import copy
 import pickle
+import sys
 import time
 
 import numpy as np
@@ -35,14 +36,6 @@ def time_predictions(name, rank_rows, rows, batch, **answer):
     job.answer(name=name, single=times[N_WARM_UP:], batch=wall, batch_cpu=cpu, labels=str(path), **answer)
 
 
-def arrays_in(state):
-    """List the arrays in dicts, lists and tuples by their addresses."""
-    if isinstance(state, np.ndarray):
-        return {state.__array_interface__["data"][0]: state}
-    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
-    return {address: array for part in parts for address, array in arrays_in(part).items()}
-
-
 def compact_answer(model, dtype):
     """Compact a copy of the model, if a dtype is given, and time it with its checks of X."""
     model = copy.deepcopy(model)
@@ -50,15 +43,15 @@ def compact_answer(model, dtype):
         model.compact(dtype)
     stored = len(pickle.dumps(model, protocol=5))
     model.predict_top_k(rows[0], K)
-    memory = sum(array.nbytes for array in arrays_in(vars(model)).values())
     name = f'compact("{dtype}")' if dtype else "as fitted"
-    sizes = {"stored": stored, "memory": memory, "compact": True}
+    sizes = {"stored": stored, "memory": sys.getsizeof(model), "compact": True}
     time_predictions(name, lambda X: model.predict_top_k(X, K)[0], rows, batch, **sizes)
 
 
 def slide(settings):
     """Train SlideClassifier; time exact ranking, with and without checks of X, retrieval, compact models."""
-    from sklearn_slide import SlideClassifier, _retrieval
+    from sklearn_slide import SlideClassifier
+    from sklearn_slide._core import retrieval
 
     model = SlideClassifier(**settings, n_jobs=THREADS, random_state=0).fit(job.X, job.Y)
     values = model.coefs_[-1].T
@@ -81,7 +74,8 @@ def slide(settings):
         compact_answer(model, dtype)
     model.set_params(retrieval="lsh")
     for share in settings_of_job["shares"]:
-        _retrieval._SHARE = share
+        retrieval._SHARE = share
+        model._ranker.forget()  # the tables that were made for another share
         time_predictions(f"lsh, {100 * share:g} % scored, unchecked", *unchecked)
 
 

@@ -58,11 +58,11 @@ def make_sampler(n_labels, n_active, shares):
     What rounding leaves of n_active goes to the first source that has a share. With no more labels than
     n_active, all are active, and no source is asked.
     """
+    shares = {source: share for source, share in check_shares(shares).items() if share > 0}
     if n_active == "auto":
         n_active = n_labels if n_labels <= MAX_EXACT else N_SAMPLED
     if n_active is None or n_active >= n_labels:
         return Sampler(n_labels, 0, 0, 0, 0)
-    shares = {source: share for source, share in check_shares(shares).items() if share > 0}
     counts = dict.fromkeys(SHARES, 0) | {source: int(share * n_active) for source, share in shares.items()}
     if shares and sum(shares.values()) > 1 - 1e-9:
         counts[next(iter(shares))] += n_active - sum(counts.values())

@@ -34,3 +34,27 @@ def holds_more(values, start, stop, least):
     for a in range(start, stop):
         n = np.int32(n + np.int32(values[a] >= least))
     return n > 0
+
+
+@inner
+def kth_largest(values, n, k):
+    """Return the k-th largest of values[:n], float32, which are put in another order (Hoare's selection)."""
+    first, last = 0, n - 1
+    while first < last:
+        pivot, left, right = values[(first + last) // 2], first, last
+        while left <= right:
+            while values[left] > pivot:
+                left += 1
+            while values[right] < pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left, right = left + 1, right - 1
+        # values[first:right + 1] >= pivot >= values[left:last + 1], and what lies between is the pivot
+        if k - 1 <= right:
+            last = right
+        elif k - 1 >= left:
+            first = left
+        else:
+            break
+    return values[k - 1]

@@ -105,6 +105,11 @@ def by_type(stub):
     """
     kernels = {}
 
+    @functools.wraps(stub)
+    def chosen(state, *args):
+        cls = np.ndarray if isinstance(state, np.ndarray) else type(state)
+        return kernels[cls](state, *args)
+
     def choose(state, *args):
         del args
         cls = np.ndarray if isinstance(state, types.Array) else getattr(state, "instance_class", state)
@@ -121,7 +126,10 @@ def by_type(stub):
 
         return enter
 
-    overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
+    if numba.config.DISABLE_JIT:
+        stub = chosen
+    else:
+        overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
     stub.register = register
     return stub
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._core.compilation import by_type, inner, njit
+from sklearn_slide._core.compilation import as_writable, by_type, inner, njit
 from sklearn_slide._core.parallel import run_over_range
 
 
@@ -86,6 +86,7 @@ def round_rows(rows, values, scales):
 
 def quantize(matrix, n_jobs):
     """Return a float32 matrix as Quantized."""
+    matrix = as_writable(matrix)
     rounded, scales = np.empty(matrix.shape, dtype=np.int8), np.empty(len(matrix), dtype=np.float32)
 
     def part(start, stop):

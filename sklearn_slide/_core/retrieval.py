@@ -12,6 +12,7 @@ from sklearn_slide._core.active_set import (
     forget_collisions,
     make_active_set,
 )
+from sklearn_slide._core.best import kth_largest
 from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.hashing import hash_vector
@@ -70,7 +71,8 @@ def add_best_direct(x, i, direct, biases, limit, scratch):
     x Rows, biases float32 (n_labels,). scratch.direct_scores, zero before, has afterwards the direct weights'
     part of each score.
     """
-    active, direct_scores, values = scratch.active, scratch.direct_scores, scratch.guess.logits
+    active, direct_scores = scratch.active, scratch.direct_scores
+    values, ordered = scratch.guess.logits, scratch.guess.bounds
     active.mark[0] += 1
     first = np.int64(0)
     n = list_direct(x, i, direct, first, active)
@@ -79,7 +81,8 @@ def add_best_direct(x, i, direct, biases, limit, scratch):
         return n
     for a in range(n):
         values[a] = direct_scores[active.labels[a]] + biases[active.labels[a]]
-    least = np.partition(values[:n], n - limit)[n - limit]
+        ordered[a] = values[a]
+    least = kth_largest(ordered, n, limit)
     n_kept = 0
     for a in range(n):
         y = active.labels[a]

@@ -99,7 +99,11 @@ class RehashSchedule:
     growth: float
     due: float  # the number of samples seen at which the next rebuild is due
 
-    def advance(self):
-        """Set the next due time, once the tables were rebuilt."""
-        self.due += self.interval
+    def advance(self, n_seen):
+        """Set the next due time, once the tables were rebuilt after n_seen samples, due or later.
+
+        They are rebuilt later if training went on without them meanwhile.
+        """
+        late = n_seen - self.due >= 1
+        self.due = (n_seen if late else self.due) + self.interval
         self.interval *= self.growth

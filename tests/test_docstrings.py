@@ -1,0 +1,67 @@
+"""Public docstrings are as numpydoc wants them, and their examples give what they say."""
+
+import doctest
+import inspect
+
+import pytest
+
+import sklearn_slide
+from sklearn_slide import (
+    LSH,
+    SlideClassifier,
+    _classifier,
+    _fitting,
+    _generator,
+    _lsh,
+    _predictions,
+    datasets,
+    metrics,
+)
+
+EXCEPTED = {
+    "ES01": "a summary that says all needs no second paragraph",
+    "SA01": "what belongs together stands on one page of the documentation",
+    "RT02": "as in scikit-learn, a result has a name",
+}
+EXCEPTED_OF_PROPERTIES = {**EXCEPTED, "EX01": "a fitted attribute is read, not called"}
+
+
+def public_names():
+    """Return the full names of the public classes, methods, properties, functions and modules."""
+    package = sklearn_slide.__name__
+    names = [f"{package}.{name}" for name in sklearn_slide.__all__]
+    for name, member in inspect.getmembers_static(SlideClassifier):
+        function = member.fget if isinstance(member, property) else member
+        ours = (getattr(function, "__module__", None) or "").startswith(f"{package}.")
+        if ours and not name.startswith("_"):
+            names.append(f"{package}.SlideClassifier.{name}")
+    for module in (metrics, datasets):
+        names += [module.__name__, *(f"{module.__name__}.{name}" for name in module.__all__)]
+    return names
+
+
+def test_names_are_all_found():
+    names = public_names()
+    assert {LSH.__name__, SlideClassifier.__name__} == set(sklearn_slide.__all__)
+    for name in (
+        "SlideClassifier.fit",
+        "SlideClassifier.compact",
+        "SlideClassifier.coefs_",
+        "metrics.ndcg_at_k",
+    ):
+        assert f"sklearn_slide.{name}" in names
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_docstring_is_valid(name):
+    validate = pytest.importorskip("numpydoc.validate", reason="needs numpydoc").validate
+    found = validate(name)
+    excepted = EXCEPTED_OF_PROPERTIES if found["type"] == "property" else EXCEPTED
+    assert [error for error in found["errors"] if error[0] not in excepted] == []
+
+
+@pytest.mark.parametrize("module", [_classifier, _fitting, _predictions, _lsh, datasets, _generator])
+def test_examples_run(module):
+    failed, attempted = doctest.testmod(module)
+    assert attempted > 0
+    assert failed == 0

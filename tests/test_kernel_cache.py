@@ -1,0 +1,111 @@
+"""What becomes of compiled kernels: kept on disk, compiled anew where the files are damaged, and told of."""
+
+import os
+import subprocess
+import sys
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from helpers import make
+from sklearn.base import is_classifier
+
+ROUND = """
+import numpy as np
+from sklearn_slide._core.matrices import float_rows, quantize
+rows = quantize(np.arange(6, dtype=np.float32).reshape(2, 3), 1)
+print(float_rows(rows, 0, 2).round().tolist())
+"""
+FIT = """
+import numpy as np
+from sklearn_slide import SlideClassifier
+X, y = np.random.default_rng(0).random((60, 5), dtype=np.float32), np.arange(60) % 3
+model = SlideClassifier((4,), verbose=1, random_state=0, max_iter=1)
+print(model.fit(X, y).predict(X[:1]).shape)
+"""
+
+
+def run(code, folder, **variables):
+    """Run code in a process that keeps its kernels in a folder; return what it printed, and its warnings."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **variables}
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x04damaged", None], ids=["empty", "nonsense", "cut"])
+def test_damaged_files_are_compiled_anew_with_one_warning(tmp_path, suffix, content):
+    expected, warnings = run(ROUND, tmp_path)
+    assert expected.strip() == "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+    assert "RuntimeWarning" not in warnings
+    files = sorted(tmp_path.rglob(f"*{suffix}"))
+    assert files
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-20] if content is None else content)
+    output, warnings = run(ROUND, tmp_path)
+    assert output == expected
+    assert warnings.count("RuntimeWarning: A kernel could not be read in") == 1
+    output, warnings = run(ROUND, tmp_path)
+    assert output == expected
+    assert "RuntimeWarning" not in warnings  # the files were written anew
+
+
+def test_without_a_folder_one_warning_tells_the_way_out(tmp_path):
+    without = "import numba.core.caching as caching\ncaching.CacheImpl._locator_classes = []\n" + ROUND
+    without = without.replace("CacheImpl._", "_CacheImpl._") if not _has_cache_impl() else without
+    output, warnings = run(without, tmp_path)
+    assert output.strip() == "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+    assert warnings.count("RuntimeWarning: No folder can be written to keep compiled kernels in") == 1
+    assert "NUMBA_CACHE_DIR" in warnings
+
+
+def _has_cache_impl():
+    import numba.core.caching
+
+    return hasattr(numba.core.caching, "CacheImpl")
+
+
+def test_compilation_is_told_once_for_a_machine(tmp_path):
+    output, _ = run(FIT, tmp_path)
+    lines = output.splitlines()
+    assert lines[0].startswith("Compiling kernels, once for this machine and version")
+    assert str(tmp_path) in lines[0]
+    assert [line.split("Compiling")[0] for line in lines[1:]] == lines[1:]
+    rate = float(lines[1].split("samples/s = ")[1].split(",")[0])
+    assert rate > 500  # the time of compilation, seconds for 60 samples, is left out
+    output, _ = run(FIT, tmp_path)
+    assert output.splitlines()[0].startswith("Epoch 1/1")
+
+
+def test_a_process_without_a_home_works(tmp_path):
+    output, _ = run(ROUND, tmp_path, HOME="/nonexistent")
+    assert output.strip() == "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+
+
+def fit_in_worker(seed):
+    """Fit with two threads, and return what was warned."""
+    import warnings
+
+    rng = np.random.default_rng(seed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make(n_jobs=2).fit(rng.random((50, 4), dtype=np.float32), np.arange(50) % 3).predict(
+            rng.random((2, 4))
+        )
+    return [str(warning.message) for warning in caught]
+
+
+def test_workers_of_a_pool_are_silent():
+    make(n_jobs=2).fit(np.eye(4, dtype=np.float32), np.arange(4) % 2)
+    with get_context("spawn").Pool(2) as pool:
+        assert pool.map(fit_in_worker, [0, 1]) == [[], []]
+
+
+def test_no_threads_are_refused_by_fit_alone():
+    model = make(n_jobs=0)
+    assert is_classifier(model)
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        model.fit(np.eye(4), np.arange(4) % 2)

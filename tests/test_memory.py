@@ -1,0 +1,69 @@
+"""Memory: what a machine has, and what a fit takes of it against what it allocates."""
+
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+from helpers import make
+
+from sklearn_slide import LSH, SlideClassifier, _memory
+from sklearn_slide.datasets import make_xmc_classification
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_memory_of_a_container(data, monkeypatch, tmp_path, version):
+    paths = [tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"]
+    monkeypatch.setattr(_memory, "_CGROUP_LIMITS", paths)
+    machine = _memory.physical_memory()
+    assert machine > 2**20
+    for text in ("max", "9223372036854771712", "", "?"):
+        paths[version].write_text(text + "\n")
+        assert _memory.physical_memory() == machine
+    paths[version].write_text("1000\n")
+    assert _memory.physical_memory() == 1000
+    X, Y = data
+    with pytest.raises(MemoryError, match=r"this machine or container has 0\.0 GiB"):
+        make().fit(X, Y)
+    monkeypatch.delattr(os, "sysconf", raising=False)
+    assert _memory.physical_memory() == 1000
+    paths[version].unlink()
+    assert _memory.physical_memory() == np.inf
+
+
+def test_what_is_required_of_the_memory_may_be_all_of_it(monkeypatch):
+    monkeypatch.setattr(_memory, "physical_memory", lambda: 2**30)
+    _memory.require_memory(2**30, "It", "Do less.")
+    with pytest.raises(MemoryError, match=r"It would take 2.5 GiB; .* has 1.0 GiB. Do less."):
+        _memory.require_memory(2.5 * 2**30, "It", "Do less.")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"solver": "adam"},
+        {"n_estimators": 2},
+        {"hidden_layer_sizes": (64, 32), "activation": "relu"},
+        {"lsh": LSH(n_tables=60, hash_length=17)},
+    ],
+)
+def test_estimated_memory_is_what_a_fit_takes(params):
+    X, Y = make_xmc_classification(1000, n_features=3000, n_labels=20_000, random_state=0)
+    model = SlideClassifier(**{"hidden_layer_sizes": (64,), "random_state": 0, **params})
+    estimate = model.estimate_memory(X, Y)
+    assert not hasattr(model, "classes_")
+    model.fit(X[:10], Y[:10])  # loads the kernels
+    tracemalloc.start()
+    model.fit(X, Y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.9 * estimate < peak < 1.15 * estimate, (peak, estimate)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lsh", 3), ("negatives", "none"), ("n_active", -1), ("hidden_layer_sizes", (0,))]
+)
+def test_an_estimate_of_what_cannot_be_is_refused(data, name, value):
+    with pytest.raises(ValueError, match=name):
+        make(**{name: value}).estimate_memory(*data)
