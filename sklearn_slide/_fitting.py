@@ -169,8 +169,7 @@ class FittingMixin:
 
         Labels beside the known Labels get rows, and all rows their places.
         """
-        model, labels = self._model, self._labels
-        model.open_to_training(self._settings())
+        model, labels = self._model.open_to_training(self._settings()), self._labels
         sizes = [layer.shape[1] for layer in model.network.hidden]
         places = None if known is None else labels.places_of(known)
         require_memory(

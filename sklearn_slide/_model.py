@@ -1,6 +1,6 @@
 """What was learned: the network, what its training goes on from, and how X comes into it."""
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -79,7 +79,8 @@ class Model:
     """A network and all that goes with it. It predicts; with a TrainingState it can be trained further.
 
     After it is made, nothing about it is read from an estimator's parameters. Training changes its arrays in
-    place, and never their shapes: a model with more labels is another one.
+    place, and never their shapes. Later samples may change the input scale and add direct weights; a model
+    with more labels is another one.
     """
 
     network: Network
@@ -108,15 +109,21 @@ class Model:
         return place_features(scale_rows(as_rows(X), self.input_scale), self.places)
 
     def open_to_training(self, settings):
-        """Let training change the arrays, for ModelSettings that must be those the model was made with.
+        """Return a Model whose arrays may be changed, for ModelSettings that must be those it was made with.
 
-        Arrays that cannot be written to, as if they are mapped from a file, are copied.
+        It is this one, unless arrays cannot be written to, as if they are mapped from a file: a copy of
+        these is then in another one.
         """
         self.require_trainable()
         self.require_settings(settings)
         training = self.training
         parts = self.network, self.hasher, training.solver, training.index, training.crowded
-        self.network, self.hasher, training.solver, training.index, training.crowded = _writable(parts)
+        if all(array.flags.writeable for array in _arrays(parts)):
+            return self
+        network, hasher, solver, index, crowded = _writable(parts)
+        lengths = deepcopy(training.lengths)
+        training = replace(training, solver=solver, index=index, crowded=crowded, lengths=lengths)
+        return replace(self, network=network, hasher=hasher, training=training)
 
     def to_train(self):
         """Return a Model with the same arrays, for training to change, and counters of its own."""
@@ -243,6 +250,15 @@ class Model:
         vars(self).update(state)
         if self.stored_dtype == "float16":
             self.network = _as_type(self.network, np.float32)
+
+
+def _arrays(state):
+    """Yield the arrays of a tree of tuples."""
+    if isinstance(state, np.ndarray):
+        yield state
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from _arrays(part)
 
 
 def _writable(state):
