@@ -1,5 +1,6 @@
 """What later samples bring to a Model: a scale, direct weights of features, first weights of labels."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,9 @@ from sklearn_slide._first_weights import (
 )
 from sklearn_slide._samples import as_rows, make_samples, scale_rows
 
+# A change of scale by this factor or more, after so many samples, is worth a warning.
+_FAR_OFF, _MANY = 4, 100
+
 
 def settle_scale(model, samples):
     """Let the scale of a Model follow the lengths of later Samples; return these as it now takes them.
@@ -29,11 +33,19 @@ def settle_scale(model, samples):
     """
     lengths, scale = model.training.lengths, model.input_scale
     lengths.add(samples, scale)
-    chosen = lengths.judge(scale)
+    n_before, chosen = lengths.n_before, lengths.judge(scale)
     if chosen is None:
         return samples
     model.input_scale, mean_square = chosen
     factor = model.input_scale / scale
+    if n_before >= _MANY and max(factor, 1 / factor) >= _FAR_OFF:
+        warnings.warn(
+            f"Samples are now about {1 / factor:g} times as long as the {n_before:.0f} before, and steps are "
+            "fitted to them; what was learned keeps its size, and may mend slowly. Scale the rows of X, for "
+            "instance by sklearn.preprocessing.normalize, or begin anew with usual samples.",
+            UserWarning,
+            stacklevel=6,  # the caller of partial_fit, past two decorators
+        )
     network = model.network
     if network.input is None:  # the output layer is the first one, with a row for each label
         factors = np.full(network.n_labels, 1 / factor, dtype=np.float32)

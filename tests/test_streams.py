@@ -43,6 +43,7 @@ def met(X, Y):
     return (X.T.astype(bool).astype(int) @ Y.astype(int)).toarray() > 0
 
 
+@pytest.mark.filterwarnings("ignore:The mean loss")
 @pytest.mark.parametrize("params", NETWORKS)
 @pytest.mark.parametrize("factor", [1 / 64, 8.0])
 def test_a_change_of_scale_leaves_scores_as_they_are(data, params, factor):
@@ -51,12 +52,16 @@ def test_a_change_of_scale_leaves_scores_as_they_are(data, params, factor):
     before, scale = model.decision_function(X), model._model.input_scale
     coefs = [coef.copy() for coef in model.coefs_]
     model.set_params(**STANDSTILL)
-    for _ in range(2):  # two calls, to weigh as much as the samples of fit
+    model.partial_fit(factor * X[:60], Y[:60])
+    assert model._model.input_scale == scale  # until they weigh as much as the samples of fit
+    with pytest.warns(UserWarning, match="times as long as the 120 before"):
         model.partial_fit(factor * X[:60], Y[:60])
     assert model._model.input_scale == scale / factor
     assert_allclose(model.decision_function(X), before, rtol=1e-5, atol=1e-5)
     seen = model._model.seen
-    assert_allclose(model.coefs_[0][seen], coefs[0][seen], rtol=1e-6)  # the units of X are the same
+    if params.get("hidden_layer_sizes") != ():
+        # the units of X are the same
+        assert_allclose(model.coefs_[0][seen], coefs[0][seen], rtol=1e-6, atol=1e-20)
 
 
 def test_rows_of_features_without_samples_follow_as_a_first_call_draws_them(data):
@@ -75,7 +80,7 @@ def test_the_scale_is_kept_for_alike_samples_and_until_as_many_were_seen():
     X = sp.csr_matrix(rng.normal(size=(64, 9)).astype(np.float32) / 3)
     samples = to_samples(X, sp.csr_matrix(np.ones((64, 1), dtype=bool)))
     lengths = Lengths.of(samples)
-    for _ in range(5):
+    for _ in range(3):
         lengths.add(samples, 1.0)
         assert lengths.judge(1.0) is None
     few = to_samples(X[:10] * np.float32(16), sp.csr_matrix(np.ones((10, 1), dtype=bool)))
@@ -83,7 +88,7 @@ def test_the_scale_is_kept_for_alike_samples_and_until_as_many_were_seen():
     while not judged or judged[-1] is None:
         lengths.add(few, 1.0)
         judged.append(lengths.judge(1.0))
-    # 64 samples each of the first call and of the five, before the judgement that was alike in all
+    # 4 * 64 samples were judged alike: 26 * 10 are the first as many
     assert len(judged) == 26
     scale, mean_square = judged[-1]
     assert scale == 1 / 16
@@ -117,8 +122,8 @@ def test_features_gain_direct_weights_for_labels_they_meet(data, size):
 
 def test_direct_weights_end_at_the_limit(data):
     X, Y = data
-    limit = 9
-    model = make(direct_limit=limit).partial_fit(X[:20], Y[:20])
+    limit = 22
+    model = make(direct_limit=limit).partial_fit(X[:30], Y[:30])
     first = pairs_of(model._model)
     many = met(X, Y).sum(axis=1) > limit
     assert (many & first.any(axis=1)).any()
@@ -209,8 +214,10 @@ def stream(task, first, size, factor=1.0, **params):
 def test_small_first_calls_learn_as_much_as_a_large_one(task, params):
     whole = stream(task, 1000, 1000, **params)
     assert whole > 0.5
-    for first, size, factor in [(1, 333, 1), (10, 100, 1), (1, 333, 100), (10, 300, 100), (100, 300, 10)]:
+    for first, size, factor in [(1, 333, 1), (10, 100, 1), (1, 333, 100), (10, 300, 100)]:
         assert stream(task, first, size, factor, **params) > whole - 0.05
+    with pytest.warns(UserWarning, match=r"0\.125 times as long as the 100 before.*normalize"):
+        assert stream(task, 100, 300, 10, **params) > whole - 0.1
 
 
 @pytest.mark.parametrize("params", NETWORKS)
