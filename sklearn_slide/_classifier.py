@@ -371,7 +371,7 @@ class SlideClassifier(
         models = []
         for seed in seeds:
             if going_on:
-                model = self._model.to_train(self._settings())
+                model, samples = self._go_on(samples)
             else:
                 model = self._first_model(samples, scale, seed)
             of_network = task.begin("network", self.max_iter) if several else task
@@ -436,7 +436,7 @@ class SlideClassifier(
         samples = self._encode(data, scale, partial=True)
         task = begin_fit(self, *data, "partial_fit", 1)
         if going_on:
-            model = self._grown(samples, known)
+            model, samples = self._go_on(samples, known)
         else:
             self._start_history()
             model = self._first_model(samples, scale, self._draw_seeds(1)[0])

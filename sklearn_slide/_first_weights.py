@@ -1,6 +1,4 @@
-"""Samples -> a first Model, and rows for labels that come later."""
-
-from dataclasses import replace
+"""Samples -> a first Model."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,6 +16,7 @@ from sklearn_slide._core.layers import (
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
 from sklearn_slide._core.parallel import split_work
+from sklearn_slide._lengths import Lengths, mean_square_norm
 from sklearn_slide._model import Model, TrainingState
 
 # Chosen on held-out training rows of the benchmark data: see the user guide.
@@ -36,10 +35,11 @@ _BLOCK_WORK = 5_000_000
 def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jobs):
     """Make the Model that training begins with, from the Samples and the ModelSettings."""
     rng = np.random.default_rng(seed)
-    direct = None
+    direct, crowded = None, None
     if settings.direct_limit:
         gain = norm_scale(samples, DIRECT_NORM) ** 2
         direct = find_pairs(samples, n_features, n_labels, settings.direct_limit, gain)
+        crowded = crowded_features(samples, direct)
     network = make_network(n_features, n_labels, settings, samples, direct, rng)
     centroids = None
     if settings.init == "centroid":
@@ -47,7 +47,7 @@ def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jo
     initialise_output(network, centroids, LOSSES[settings.loss].first_bias, rng)
     return Model(
         network=network,
-        training=TrainingState(start_solver(network, settings.solver)),
+        training=TrainingState(start_solver(network, settings.solver), Lengths.of(samples), crowded),
         settings=settings,
         input_scale=input_scale,
         n_features=n_features,
@@ -56,44 +56,6 @@ def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jo
         seen_labels=np.zeros(n_labels, dtype=bool),
         kept_labels=None,
         seed=int(seed),
-    )
-
-
-def grow(model, samples, places, n_labels, n_jobs):
-    """Return a Model with n_labels labels, of which the old ones stand at places, int32.
-
-    Old labels keep their weights, biases, direct weights and solver state. New ones start from the Samples,
-    y as wide as n_labels, as all labels do in a first fit. Hash functions are drawn anew.
-    """
-    network, settings = model.network, model.settings
-    rng = np.random.default_rng((model.seed, network.n_labels))
-    output = Layer(
-        np.zeros((n_labels, network.n_units), dtype=np.float32), np.zeros((n_labels, 1), dtype=np.float32)
-    )
-    direct = None
-    if network.direct is not None:
-        direct = find_pairs(samples, model.n_features, n_labels, settings.direct_limit, network.direct.gain)
-    fresh = network._replace(output=output, direct=direct)
-    centroids = sum_hidden_vectors(samples, fresh, n_jobs) if settings.init == "centroid" else None
-    initialise_output(fresh, centroids, LOSSES[settings.loss].first_bias, rng)
-    old, state = model.training.solver, start_layer(output, settings.solver, OUTPUT_ACCUMULATOR)
-    for old_part, part in [
-        (network.output, output),
-        (old.output.weights, state.weights),
-        (old.output.biases, state.biases),
-    ]:
-        for old_rows, rows in zip(old_part, part, strict=True):
-            rows[places] = old_rows
-    if direct is not None:
-        direct = add_new_labels(network.direct, places, direct, n_labels)
-    seen_labels = np.zeros(n_labels, dtype=bool)
-    seen_labels[places] = model.seen_labels
-    return replace(
-        model,
-        network=fresh._replace(direct=direct),
-        seen_labels=seen_labels,
-        training=TrainingState(old._replace(output=state)),
-        hasher=None,
     )
 
 
@@ -135,10 +97,8 @@ def start_layer(layer, solver, first_sum):
 
 def norm_scale(samples, norm):
     """Return the factor that gives x of the Samples, by their weights, a root mean square norm of norm."""
-    x, weights = samples.x, samples.weights
-    squares = np.dot(np.repeat(weights, np.diff(x.indptr)) * x.data, x.data)
-    mean_square_norm = squares / np.sum(weights, dtype=np.float64)
-    return norm / np.sqrt(mean_square_norm) if mean_square_norm > 0 else norm
+    mean_square = mean_square_norm(samples)
+    return norm / np.sqrt(mean_square) if mean_square > 0 else norm
 
 
 def initialise_output(network, centroids, first_bias, rng):
@@ -240,24 +200,9 @@ def find_pairs(samples, n_features, n_labels, limit, gain):
     return Direct(indptr, np.concatenate(labels), np.concatenate(sums), np.float32(gain))
 
 
-def add_new_labels(direct, places, fresh, n_labels):
-    """Return the pairs of direct, whose label y is now places[y], and those of fresh with a new label.
-
-    places int32 (number of old labels,), positions among the n_labels labels of fresh.
-    """
-    is_new = np.ones(n_labels, dtype=bool)
-    is_new[places] = False
-    added = is_new[fresh.labels]
-    numbers = np.arange(len(direct.indptr) - 1)
-    features = np.concatenate(
-        [np.repeat(numbers, np.diff(direct.indptr)), np.repeat(numbers, np.diff(fresh.indptr))[added]]
-    )
-    labels = np.concatenate([places[direct.labels], fresh.labels[added]])
-    order = np.lexsort((labels, features))
-    counts = np.bincount(features, minlength=len(numbers))
-    return Direct(
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        labels[order],
-        np.concatenate([direct.weights, fresh.weights[added]])[order],
-        direct.gain,
-    )
+def crowded_features(samples, direct):
+    """Tell which features the Samples have with too many labels for pairs; direct has their pairs."""
+    x, y = samples.x, samples.y
+    with_labels = np.repeat(np.diff(y.indptr) > 0, np.diff(x.indptr))
+    n_pairs = np.diff(direct.indptr)
+    return (np.bincount(x.indices, with_labels, minlength=len(n_pairs)) > 0) & (n_pairs == 0)

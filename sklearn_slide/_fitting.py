@@ -12,7 +12,8 @@ from sklearn_slide._core.active_set import make_sampler
 from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._epochs import Diverged, run_epochs
-from sklearn_slide._first_weights import first_model, grow
+from sklearn_slide._first_weights import first_model
+from sklearn_slide._growth import grow, learn_of, settle_scale
 from sklearn_slide._input_forms import check_samples, check_targets
 from sklearn_slide._labels import Labels, is_multilabel
 from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
@@ -163,19 +164,24 @@ class FittingMixin:
             samples, self._settings(), self.n_features_in_, n_labels, self.n_estimators, n_hashed
         )
 
-    def _grown(self, samples, known):
-        """Return the Model with rows for those Labels that were not known, and all rows in their places."""
-        model, labels = self._model.to_train(self._settings()), self._labels
-        places = labels.places_of(known)
-        if places is None:
-            return model
+    def _go_on(self, samples, known=None):
+        """Return the Model to train with later Samples, and these as it takes them.
+
+        Labels beside the known Labels get rows, and all rows their places.
+        """
+        model, labels = self._model.open_to_training(self._settings()), self._labels
         sizes = [layer.shape[1] for layer in model.network.hidden]
+        places = None if known is None else labels.places_of(known)
         require_memory(
             growth_bytes(model, samples, len(labels)),
             f"A network of {model.n_features} features, {sizes} hidden units and {len(labels)} labels",
-            "Add fewer labels.",
+            "Add fewer labels, or give fewer samples at a time.",
         )
-        return grow(model, samples, places, len(labels), self.n_jobs)
+        samples = settle_scale(model, samples)
+        if places is not None:
+            model = grow(model, places, len(labels))
+        learn_of(model, samples, self.n_jobs)
+        return model.to_train(), samples
 
     def _train(self, model, samples, rates, task, validation=None, earlier=()):
         """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""

@@ -1,6 +1,6 @@
 """What was learned: the network, what its training goes on from, and how X comes into it."""
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -13,6 +13,7 @@ from sklearn_slide._core.matrices import Quantized, float_rows, quantize
 from sklearn_slide._core.optimizers import Adagrad, Adam
 from sklearn_slide._core.sgd import Index
 from sklearn_slide._core.tables import RehashSchedule
+from sklearn_slide._lengths import Lengths
 from sklearn_slide._lsh import LSH
 from sklearn_slide._samples import as_rows, place_features, scale_rows
 
@@ -67,6 +68,8 @@ class TrainingState:
     """What training goes on from: the solver's memory, and the hash tables once they were asked for."""
 
     solver: NetworkState
+    lengths: Lengths
+    crowded: np.ndarray | None  # bool (n_features,): too many labels for direct weights; None: there are none
     index: Index | None = None
     schedule: RehashSchedule | None = None  # when the tables of the index are rebuilt
 
@@ -76,7 +79,8 @@ class Model:
     """A network and all that goes with it. It predicts; with a TrainingState it can be trained further.
 
     After it is made, nothing about it is read from an estimator's parameters. Training changes its arrays in
-    place, and never their shapes: a model with more labels is another one.
+    place, and never their shapes. Later samples may change the input scale and add direct weights; a model
+    with more labels is another one.
     """
 
     network: Network
@@ -104,19 +108,27 @@ class Model:
         """Turn validated samples X into the Rows that the network takes."""
         return place_features(scale_rows(as_rows(X), self.input_scale), self.places)
 
-    def to_train(self, settings):
-        """Return a Model that training may change, for ModelSettings that must be those it was made with.
+    def open_to_training(self, settings):
+        """Return a Model whose arrays may be changed, for ModelSettings that must be those it was made with.
 
-        Its counters are its own. Its arrays are shared, but for those that cannot be written to, as if they
-        are mapped from a file.
+        It is this one, unless arrays cannot be written to, as if they are mapped from a file: a copy of
+        these is then in another one.
         """
         self.require_trainable()
         self.require_settings(settings)
         training = self.training
-        parts = self.network, self.hasher, training.solver, training.index
-        network, hasher, solver, index = _writable(parts)
-        training = TrainingState(solver, index, copy(training.schedule))
+        parts = self.network, self.hasher, training.solver, training.index, training.crowded
+        if all(array.flags.writeable for array in _arrays(parts)):
+            return self
+        network, hasher, solver, index, crowded = _writable(parts)
+        lengths = deepcopy(training.lengths)
+        training = replace(training, solver=solver, index=index, crowded=crowded, lengths=lengths)
         return replace(self, network=network, hasher=hasher, training=training)
+
+    def to_train(self):
+        """Return a Model with the same arrays, for training to change, and counters of its own."""
+        training = self.training
+        return replace(self, training=replace(training, schedule=copy(training.schedule)))
 
     def shares_arrays(self, other):
         """Tell whether training another Model changes weights of this one."""
@@ -240,6 +252,15 @@ class Model:
             self.network = _as_type(self.network, np.float32)
 
 
+def _arrays(state):
+    """Yield the arrays of a tree of tuples."""
+    if isinstance(state, np.ndarray):
+        yield state
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from _arrays(part)
+
+
 def _writable(state):
     """Return a tree of tuples with its read-only arrays copied."""
     if isinstance(state, np.ndarray):
@@ -279,7 +300,7 @@ def join(models):
     )
     return Model(
         network=Network(hidden, None, output, direct, networks[0].activation),
-        training=TrainingState(state),
+        training=TrainingState(state, models[0].training.lengths, models[0].training.crowded),
         settings=models[0].settings,
         input_scale=models[0].input_scale,
         n_features=models[0].n_features,

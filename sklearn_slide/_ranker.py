@@ -24,8 +24,15 @@ class Ranker:
 
     def __init__(self, model, n_jobs=None):
         self.model, self.n_jobs = model, n_jobs
-        self._network = as_writable(model.network)
+        self._seen = self._readable = None
         self._kept = {}
+
+    @property
+    def _network(self):
+        """The network of the model as kernels take it; what was made of another one is forgotten."""
+        if self._seen is not self.model.network:
+            self._seen, self._readable, self._kept = self.model.network, as_writable(self.model.network), {}
+        return self._readable
 
     @property
     def n_labels(self):

@@ -11,9 +11,8 @@ from sklearn.datasets import load_iris
 from sklearn_slide import SlideClassifier, _memory
 from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.losses import SIGMOID_BIAS
-from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR, add_new_labels, grow
-from sklearn_slide._labels import encode_indicator
-from sklearn_slide._samples import as_rows, make_samples, scale_rows
+from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
+from sklearn_slide._growth import grow, merge
 
 N_OLD, N_NEW = 15, 25  # of the 25 labels of the fixture `data`
 STANDSTILL = {"learning_rate_init": 1e-30}
@@ -41,9 +40,8 @@ def rows_of_labels(model):
 def test_growing_keeps_what_was_learned_to_the_bit(data, params):
     X, Y = data
     model = make(**params).fit(X, Y[:, :N_OLD])._model
-    samples = make_samples(scale_rows(as_rows(X), model.input_scale), encode_indicator(Y))
     places = np.delete(np.arange(N_NEW), [0, *range(3, 10), 20, 24])
-    larger = grow(model, samples, places.astype(np.int32), N_NEW, None)
+    larger = grow(model, places.astype(np.int32), N_NEW)
     old, new = rows_of_labels(model), rows_of_labels(larger)
     assert len(old) == len(new) > 3
     for before, after in zip(old, new, strict=True):
@@ -68,7 +66,8 @@ def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit):
     model.set_params(**STANDSTILL).partial_fit(X[60:], Y[60:])
     H = X[60:].toarray() @ model.coefs_[0] + model.intercepts_[0]
     inputs = np.hstack([H, np.sqrt(gain) * X[60:].toarray()])
-    expected = reference.centroid_weights(inputs, Y[60:].toarray())[N_OLD:]
+    assert (Y[:, :N_OLD].sum(axis=0) > 0).all()  # the other labels start now
+    expected = reference.centroid_weights(inputs, Y[60:, N_OLD:].toarray())
     present = expected.any(axis=1)
     assert present.sum() > 5
     assert_allclose(model.coefs_[1].T[N_OLD:][present], expected[present, :12], rtol=1e-3, atol=1e-5)
@@ -79,26 +78,20 @@ def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit):
     assert (model._model.training.solver.output.weights.sums[N_OLD:] >= OUTPUT_ACCUMULATOR).all()
 
 
-def test_add_new_labels_merges_the_lists_of_features():
+def test_merging_interleaves_the_lists_of_features():
     rng = np.random.default_rng(0)
-    places = np.array([0, 2, 3, 6], dtype=np.int32)  # the new labels are 1, 4 and 5
-    old, fresh = (
-        sp.random(9, n, density=0.5, format="csr", random_state=rng, dtype=np.float32) for n in (4, 7)
-    )
-    old.data[0] = 0  # a pair with a weight of 0 stays a pair
-    pairs = [Direct(a.indptr.astype(np.int64), a.indices.astype(np.int32), a.data, 2.0) for a in (old, fresh)]
-    merged = add_new_labels(pairs[0], places, pairs[1], 7)
-    expected = fresh.toarray()
-    expected[:, places] = old.toarray()
+    dense = rng.normal(size=(9, 7)).astype(np.float32) * (rng.random((9, 7)) < 0.6)
+    of_one = rng.random((9, 7)) < 0.5
+    of_one[3], of_one[4] = True, False
+    parts = [sp.csr_array(np.where(mask, dense, 0)) for mask in (of_one, ~of_one)]
+    parts[0].data[0] = 0  # a pair with a weight of 0 stays a pair
+    merged = merge(*(Direct(a.indptr.astype(np.int64), a.indices, a.data, np.float32(2)) for a in parts))
     got = sp.csr_array((merged.weights, merged.labels, merged.indptr), shape=(9, 7))
-    assert_array_equal(got.toarray(), expected)
-    assert got.nnz == np.count_nonzero(expected) + 1
+    assert_array_equal(got.toarray(), parts[0].toarray() + parts[1].toarray())
+    assert got.nnz == parts[0].nnz + parts[1].nnz == np.count_nonzero(dense)
     assert got.has_sorted_indices
-    assert (merged.labels.dtype, merged.weights.dtype, merged.indptr.dtype) == (
-        np.int32,
-        np.float32,
-        np.int64,
-    )
+    dtypes = merged.labels.dtype, merged.weights.dtype, merged.indptr.dtype
+    assert dtypes == (np.int32, np.float32, np.int64)
 
 
 @pytest.mark.parametrize("params", [*NETWORKS[:5], {"n_active": None}, {"n_jobs": 2}])

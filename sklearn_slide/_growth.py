@@ -1,0 +1,213 @@
+"""What later samples bring to a Model: a scale, direct weights of features, first weights of labels."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from sklearn_slide._core.compilation import as_writable
+from sklearn_slide._core.direct import Columns, Direct, count_new_pairs, list_new_pairs, merge_pairs
+from sklearn_slide._core.layers import Layer
+from sklearn_slide._core.losses import LOSSES
+from sklearn_slide._core.parallel import split_work
+from sklearn_slide._core.rows import Pattern
+from sklearn_slide._first_weights import (
+    DIRECT_NORM,
+    OUTPUT_ACCUMULATOR,
+    initialise_output,
+    start_layer,
+    sum_hidden_vectors,
+)
+from sklearn_slide._samples import as_rows, make_samples, scale_rows
+
+# A change of scale by this factor or more, after so many samples, is worth a warning.
+_FAR_OFF, _MANY = 4, 100
+
+
+def settle_scale(model, samples):
+    """Let the scale of a Model follow the lengths of later Samples; return these as it now takes them.
+
+    From scale s to t, the first layer and the direct weights are multiplied by s / t: scores stay what they
+    are. Rows of features without samples become what a first call draws, and steps fit the new lengths.
+    """
+    lengths, scale = model.training.lengths, model.input_scale
+    lengths.add(samples, scale)
+    n_before, chosen = lengths.n_before, lengths.judge(scale)
+    if chosen is None:
+        return samples
+    model.input_scale, mean_square = chosen
+    factor = model.input_scale / scale
+    if n_before >= _MANY and max(factor, 1 / factor) >= _FAR_OFF:
+        warnings.warn(
+            f"Samples are now about {1 / factor:g} times as long as the {n_before:.0f} before, and steps are "
+            "fitted to them; what was learned keeps its size, and may mend slowly. Scale the rows of X, for "
+            "instance by sklearn.preprocessing.normalize, or begin anew with usual samples.",
+            UserWarning,
+            stacklevel=6,  # the caller of partial_fit, past two decorators
+        )
+    network = model.network
+    if network.input is None:  # the output layer is the first one, with a row for each label
+        factors = np.full(network.n_labels, 1 / factor, dtype=np.float32)
+    else:
+        factors = np.full(model.n_features, 1 / factor, dtype=np.float32)
+        factors[~model.seen] = np.sqrt(lengths.mean_square / mean_square)
+    values = (network.input or network.output).weights
+    for start, stop in split_work(0, len(values), 4 * values.shape[1]):
+        values[start:stop] *= factors[start:stop, np.newaxis]
+    if network.direct is not None:
+        network.direct.weights[:] *= np.float32(1 / factor)
+        gain = np.float32(DIRECT_NORM**2 / mean_square)
+        model.network = network._replace(direct=network.direct._replace(gain=gain))
+    lengths.mean_square = mean_square
+    return samples._replace(x=scale_rows(samples.x, factor))
+
+
+def grow(model, places, n_labels):
+    """Return a Model with n_labels labels, of which the old ones stand at places, int32.
+
+    Old labels keep their weights, biases, direct weights and solver state. New ones have random weights, as
+    labels without samples. Hash functions are drawn anew.
+    """
+    network, settings, training = model.network, model.settings, model.training
+    rng = np.random.default_rng((model.seed, network.n_labels))
+    output = Layer(
+        np.zeros((n_labels, network.n_units), dtype=np.float32), np.zeros((n_labels, 1), dtype=np.float32)
+    )
+    initialise_output(
+        network._replace(output=output, direct=None), None, LOSSES[settings.loss].first_bias, rng
+    )
+    old, state = training.solver, start_layer(output, settings.solver, OUTPUT_ACCUMULATOR)
+    for old_part, part in [
+        (network.output, output),
+        (old.output.weights, state.weights),
+        (old.output.biases, state.biases),
+    ]:
+        for old_rows, rows in zip(old_part, part, strict=True):
+            rows[places] = old_rows
+    direct = network.direct
+    if direct is not None:
+        direct = direct._replace(labels=places[direct.labels])
+        if (np.diff(places) < 0).any():
+            order = np.lexsort((direct.labels, features_of(direct)))
+            direct = direct._replace(labels=direct.labels[order], weights=direct.weights[order])
+    seen_labels = np.zeros(n_labels, dtype=bool)
+    seen_labels[places] = model.seen_labels
+    return replace(
+        model,
+        network=network._replace(output=output, direct=direct),
+        seen_labels=seen_labels,
+        training=replace(
+            training,
+            solver=old._replace(output=state),
+            index=None,
+            schedule=None,
+            crowded=None if training.crowded is None else training.crowded.copy(),
+        ),
+        hasher=None,
+    )
+
+
+def learn_of(model, samples, n_jobs):
+    """Give a Model what Samples are the first to tell of, before it is trained with them.
+
+    Labels that were never true before start from them, as all labels do in a first call. Features get direct
+    weights for labels that they meet, until these are more than the limit.
+    """
+    network, new, pairs, sums = model.network, np.zeros(0, dtype=np.int32), None, None
+    if model.settings.init == "centroid":
+        true = np.bincount(samples.y.indices, minlength=network.n_labels) > 0
+        new = np.flatnonzero(true & ~model.seen_labels).astype(np.int32)
+    if network.direct is not None:
+        pairs = find_new_pairs(model, samples)
+        places = np.full(network.n_labels, -1, dtype=np.int32)
+        places[new] = np.arange(len(new), dtype=np.int32)
+        of_new = places[pairs.labels] >= 0
+        sums = take_pairs(pairs, of_new)
+        sums = sums._replace(labels=places[sums.labels])
+        pairs.weights[:] = 0.0
+    if len(new):
+        start_labels(model, samples, new, sums, n_jobs)
+    if pairs is not None and len(pairs.labels):
+        pairs.weights[of_new] = sums.weights
+        model.network = network._replace(direct=merge(network.direct, pairs))
+
+
+def find_new_pairs(model, samples):
+    """Return a Direct of the pairs of Samples that a Model has not; its weights are the sums X' Y of them.
+
+    A feature whose labels become more than the limit is crowded: it keeps its direct weights, and gets no
+    more.
+    """
+    samples = as_writable(samples)
+    direct, y, n_labels = model.network.direct, samples.y, model.network.n_labels
+    columns = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, model.n_features)).tocsc()
+    columns = Columns(columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data)
+    counts, marks = np.empty(model.n_features, dtype=np.int64), np.full(n_labels, -1, dtype=np.int32)
+    limit, crowded = model.settings.direct_limit, model.training.crowded
+    count_new_pairs(columns, y, direct, limit, crowded, marks, counts)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    sums = np.zeros(indptr[-1], dtype=np.float32)
+    pairs = Direct(indptr, np.empty(indptr[-1], dtype=np.int32), sums, direct.gain)
+    if indptr[-1]:
+        list_new_pairs(columns, y, samples.weights, direct, pairs, np.full(n_labels, -1, dtype=np.int64))
+        rows = sp.csr_array((sums, pairs.labels, indptr), shape=(model.n_features, n_labels))
+        rows.sort_indices()
+        pairs = pairs._replace(labels=rows.indices.astype(np.int32, copy=False), weights=rows.data)
+    return pairs
+
+
+def start_labels(model, samples, new, direct, n_jobs):
+    """Start the labels new, int32, of a Model from the Samples that have them, as a first call does.
+
+    direct is a Direct of their pairs, labels as positions in new, or None; its sums become first weights.
+    """
+    network, state = model.network, model.training.solver.output
+    output = Layer(*(np.zeros((len(new), part.shape[1]), dtype=np.float32) for part in network.output))
+    small, rng = (
+        network._replace(output=output, direct=direct),
+        np.random.default_rng((model.seed, model.n_passes)),
+    )
+    sums = sum_hidden_vectors(take_labels(samples, new, network.n_labels), small, n_jobs)
+    initialise_output(small, sums, LOSSES[model.settings.loss].first_bias, rng)
+    first = start_layer(output, model.settings.solver, OUTPUT_ACCUMULATOR)
+    for whole, part in [
+        (network.output, output),
+        (state.weights, first.weights),
+        (state.biases, first.biases),
+    ]:
+        for rows, its in zip(whole, part, strict=True):
+            rows[new] = its
+
+
+def take_labels(samples, labels, n_labels):
+    """Return the Samples that have one of these labels, int32 ascending, which become 0, 1, and so on."""
+    n_samples = samples.x.n_rows
+    y = sp.csr_array(
+        (np.ones_like(samples.y.indices), samples.y.indices, samples.y.indptr), (n_samples, n_labels)
+    )
+    y = y[:, labels]
+    rows = np.flatnonzero(np.diff(y.indptr))
+    x = sp.csr_array(samples.x[::-1], (n_samples, samples.x.indices.max(initial=0) + 1))[rows]
+    y = y[rows]
+    pattern = Pattern(y.indptr.astype(np.int64), y.indices.astype(np.int32))
+    return make_samples(as_rows(x), pattern, samples.weights[rows])
+
+
+def features_of(direct):
+    """Return the feature of each pair, int32."""
+    return np.repeat(np.arange(len(direct.indptr) - 1, dtype=np.int32), np.diff(direct.indptr))
+
+
+def take_pairs(direct, kept):
+    """Return the Direct of those pairs alone for which kept, bool (n_pairs,), is true."""
+    indptr = np.concatenate([[0], np.cumsum(kept)])[direct.indptr]
+    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])
+
+
+def merge(direct, pairs):
+    """Return the Direct with the pairs of another one, none of which it has."""
+    n_pairs = len(direct.labels) + len(pairs.labels)
+    labels, weights = np.empty(n_pairs, dtype=np.int32), np.empty(n_pairs, dtype=np.float32)
+    merge_pairs(direct, pairs, labels, weights)
+    return direct._replace(indptr=direct.indptr + pairs.indptr, labels=labels, weights=weights)
