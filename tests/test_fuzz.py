@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pytest
 import reference
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from sklearn_slide import LSH, SlideClassifier
+from sklearn_slide._core import retrieval as retrieval_module
 
 N_EXAMPLES = int(os.environ.get("SKLEARN_SLIDE_FUZZ_EXAMPLES", "400"))
 CONTAINERS = [
@@ -24,19 +26,19 @@ CONTAINERS = [
 # What kernels are compiled for: each part in one of them at least, for not all of them together
 AUTO, TABLES, UNIFORM = "auto", {"lsh": 1.0}, {"uniform": 1.0}
 KINDS = [
-    {"hidden_layer_sizes": (5,)},
-    {"hidden_layer_sizes": (1,), "direct_limit": 1},
-    {"hidden_layer_sizes": (8, 3), "family": "dwta", "negatives": TABLES},
-    {"hidden_layer_sizes": (), "family": "minhash"},
-    {"hidden_layer_sizes": (5,), "direct_limit": 0},
-    {"hidden_layer_sizes": (5,), "solver": "adam"},
-    {"hidden_layer_sizes": (5,), "loss": "softmax"},
+    {"hidden_layer_sizes": (5,), "activation": "relu"},
+    {"hidden_layer_sizes": (1,), "direct_limit": 1, "selection": "top_k"},
+    {"hidden_layer_sizes": (8, 3), "activation": "tanh", "family": "dwta", "selection": "threshold"},
+    {"hidden_layer_sizes": (), "family": "minhash", "negatives": TABLES},
+    {"hidden_layer_sizes": (5,), "activation": "logistic", "direct_limit": 0, "solver": "adam"},
+    {"hidden_layer_sizes": (5,), "loss": "softmax", "family": "wta"},
     {"hidden_layer_sizes": (5,), "loss": "sigmoid+softmax", "label_weight": [0.1, 1, 10]},
     {"hidden_layer_sizes": (5,), "label_weight": [0, 1], "negatives": UNIFORM},
-    {"hidden_layer_sizes": (5,), "family": "wta"},
 ]
 DEFAULTS = {
     "loss": "sigmoid",
+    "activation": "identity",
+    "selection": "vanilla",
     "solver": "adagrad",
     "direct_limit": 1000,
     "negatives": AUTO,
@@ -71,12 +73,11 @@ def tasks(draw):
         params["family"],
         n_tables=draw(st.integers(1, 5)),
         bucket_size=draw(st.integers(1, 4)),
-        selection=draw(st.sampled_from(["vanilla", "top_k", "threshold"])),
+        selection=params["selection"],
         rehash_interval=draw(st.integers(1, 9)),
     )
-    params = {name: value for name, value in params.items() if name != "family"} | {
+    params = {name: value for name, value in params.items() if name not in ("family", "selection")} | {
         "lsh": lsh,
-        "activation": draw(st.sampled_from(["identity", "relu", "tanh", "logistic"])),
         "n_active": draw(st.sampled_from([1, 3, 8, 100, "auto", None])),
         "n_jobs": draw(st.sampled_from([None] * 11 + [2])),
         "random_state": draw(st.integers(0, 9)),
@@ -86,6 +87,14 @@ def tasks(draw):
     if params["hidden_layer_sizes"] == (5,):
         params["n_estimators"] = draw(st.sampled_from([1, 1, 2, 3]))
     return x, y, params, draw(st.integers(1, n_labels)), draw(st.booleans())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def of_any_number():
+    """Retrieve however few labels there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval_module, "MIN_LABELS", 0)
+        yield
 
 
 @given(tasks())
