@@ -100,8 +100,8 @@ def test_rounds_change_nothing_and_tell_how_many_samples_are_done(X, n_jobs, mon
         lambda report: ranker.scores(batch, report),
         lambda report: ranker.best_retrieved(batch, 4, report)[1],
     ]
-    expected = [method(no_report) for method in methods]
     monkeypatch.setattr(retrieval, "MIN_LABELS", 0)
+    expected = [method(no_report) for method in methods]
     monkeypatch.setattr(parallel, "_ROUND_WORK", 1.0)
     for method, wanted in zip(methods, expected, strict=True):
         told = []

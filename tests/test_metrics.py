@@ -433,4 +433,4 @@ import sklearn_slide.metrics
 print([name for name in sys.modules if name.startswith(("numba", "sklearn_slide._"))])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['sklearn_slide._ranking', 'sklearn_slide._sparse']"
+    assert done.stdout.strip() == "['sklearn_slide._sparse', 'sklearn_slide._ranking']"
