@@ -390,8 +390,9 @@ class SlideClassifier(
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Update the model with a single iteration over the given data, which may have new labels.
 
-        A binary indicator with more columns than before, or `classes` with more classes, adds labels. They
-        start from the given data, as all labels do in the first call; what was learned is kept.
+        A binary indicator with more columns than before, or `classes` with more classes, adds labels. Labels
+        start from the data of the call in which they are first true; what was learned is kept. Features get
+        direct weights for labels that they meet, and the scale of X follows the lengths of the samples.
 
         Parameters
         ----------
