@@ -50,8 +50,8 @@ class SlideClassifier(
         row; 'adam' two for each weight, and corrects its bias by the updates of the row. *Fixed*.
 
     direct_limit : int, default=1000
-        A feature seen with at most so many labels in the first `fit` or `partial_fit` has a weight of its own
-        for each of them, past the hidden layers; 0 for none. A linear model does without. *Fixed*.
+        A feature seen with at most so many labels has a weight of its own for each of them, past the hidden
+        layers; 0 for none. Later calls add some up to this limit. A linear model does without. *Fixed*.
 
     n_estimators : int, default=1
         Networks that `fit` trains from different random numbers, and joins to one with so many times the
@@ -390,8 +390,9 @@ class SlideClassifier(
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Update the model with a single iteration over the given data, which may have new labels.
 
-        A binary indicator with more columns than before, or `classes` with more classes, adds labels. They
-        start from the given data, as all labels do in the first call; what was learned is kept.
+        A binary indicator with more columns than before, or `classes` with more classes, adds labels. Labels
+        start from the data of the call in which they are first true; what was learned is kept. Features get
+        direct weights for labels that they meet, and the scale of X follows the lengths of the samples.
 
         Parameters
         ----------

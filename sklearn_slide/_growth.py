@@ -38,14 +38,6 @@ def settle_scale(model, samples):
         return samples
     model.input_scale, mean_square = chosen
     factor = model.input_scale / scale
-    if n_before >= _MANY and max(factor, 1 / factor) >= _FAR_OFF:
-        warnings.warn(
-            f"Samples are now about {1 / factor:g} times as long as the {n_before:.0f} before, and steps are "
-            "fitted to them; what was learned keeps its size, and may mend slowly. Scale the rows of X, for "
-            "instance by sklearn.preprocessing.normalize, or begin anew with usual samples.",
-            UserWarning,
-            stacklevel=6,  # the caller of partial_fit, past two decorators
-        )
     network = model.network
     if network.input is None:  # the output layer is the first one, with a row for each label
         factors = np.full(network.n_labels, 1 / factor, dtype=np.float32)
@@ -60,6 +52,14 @@ def settle_scale(model, samples):
         gain = np.float32(DIRECT_NORM**2 / mean_square)
         model.network = network._replace(direct=network.direct._replace(gain=gain))
     lengths.mean_square = mean_square
+    if n_before >= _MANY and max(factor, 1 / factor) >= _FAR_OFF:
+        warnings.warn(
+            f"Samples are now about {1 / factor:g} times as long as the {n_before:.0f} before, and steps are "
+            "fitted to them; what was learned keeps its size, and may mend slowly. Scale the rows of X, for "
+            "instance by sklearn.preprocessing.normalize, or begin anew with usual samples.",
+            UserWarning,
+            stacklevel=6,  # the caller of partial_fit, past two decorators
+        )
     return samples._replace(x=scale_rows(samples.x, factor))
 
 
