@@ -14,7 +14,7 @@ from test_persistence import arrays_in
 
 from sklearn_slide import SlideClassifier
 from sklearn_slide._core.direct import Direct
-from sklearn_slide._core.layers import IDENTITY, Layer, Network
+from sklearn_slide._core.layers import Identity, Layer, Network
 from sklearn_slide._core.rows import Rows
 from sklearn_slide._model import Model, ModelSettings, TrainingState
 from sklearn_slide._samples import place_features
@@ -198,13 +198,15 @@ def by_hand():
     pairs = np.array([0, 0, 2, 2, 3, 3]), np.array([0, 1, 1], dtype=np.int32)
     direct = Direct(*pairs, np.array([2.54, -1.0, 0], dtype=np.float32), np.float32(1))
     return Model(
-        network=Network(first, None, output, direct, IDENTITY),
-        training=TrainingState(None),
+        network=Network(first, None, output, direct, Identity()),
+        training=TrainingState(None, None, None),
         settings=ModelSettings.of(make(), multilabel=True),
         input_scale=1.0,
         n_features=5,
         places=None,
         seen=np.array([False, True, True, True, False]),
+        seen_labels=np.ones(output.shape[0], dtype=bool),
+        kept_labels=None,
         seed=0,
     )
 

@@ -81,7 +81,8 @@ def test_differences():
 def test_further_training_shares_the_arrays_but_not_the_counters(data):
     model = train_model(*data, n_active=15)
     n_passes, due = model.n_passes, model.training.schedule.due
-    later = model.to_train(model.settings)
+    assert model.open_to_training(model.settings) is model
+    later = model.to_train()
     assert all(map(np.shares_memory, weights_of(model), weights_of(later)))
     before = [array.copy() for array in arrays_of(model.network)]
     for _ in range(2):
@@ -98,7 +99,7 @@ def test_arrays_that_cannot_be_written_to_are_copied(data):
     locked = weights_of(model)[::2]
     for array in locked:
         array.flags.writeable = False
-    later = model.to_train(model.settings)
+    later = model.open_to_training(model.settings).to_train()
     Trainer(later, to_samples(*data), SETTINGS).run_epoch((0.1, 0.1))
     for place, (now, then) in enumerate(zip(weights_of(model), expected, strict=True)):
         assert np.shares_memory(now, weights_of(later)[place]) == bool(place % 2)
@@ -110,9 +111,9 @@ def test_what_cannot_be_trained(data):
     model = train_model(*data, n_active=15)
     other = replace(model.settings, init="x")
     with pytest.raises(ValueError, match=r"init cannot change.*init='centroid'.*now has 'x'. Set it back"):
-        model.to_train(other)
+        model.open_to_training(other)
     small = model.compact("float32", None)
-    for call in (small.require_trainable, lambda: small.to_train(model.settings)):
+    for call in (small.require_trainable, lambda: small.open_to_training(model.settings)):
         with pytest.raises(ValueError, match=r"compact\(\) has dropped what training goes on from"):
             call()
     with pytest.raises(ValueError, match="has dropped"):
@@ -171,10 +172,9 @@ def test_samples_are_scaled_and_find_their_places(places):
     X = sp.random(6, 5, density=0.6, format="csr", dtype=np.float32, random_state=1)
     model = make_model(to_samples(X, np.eye(6)), 5, 6)
     model.input_scale, model.places = 0.25, places
-    batch = model.batch(X)
-    assert batch.network is model.network
+    x = model.rows(X)
     n_places = 5 if places is None else 3
-    found = sp.csr_array((batch.x.data, batch.x.indices, batch.x.indptr), shape=(6, n_places))
+    found = sp.csr_array((x.data, x.indices, x.indptr), shape=(6, n_places))
     kept = slice(None) if places is None else [0, 2, 4]
     assert_array_equal(found.toarray(), X.toarray()[:, kept] / 4)
 
