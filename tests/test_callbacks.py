@@ -132,7 +132,8 @@ def test_a_callback_stops_epochs_and_networks(data):
 
 @needs_callbacks
 @pytest.mark.parametrize("retrieval", ["exact", "lsh"])
-def test_the_fitted_estimator_is_as_if_fit_had_stopped(data, retrieval):
+def test_the_fitted_estimator_is_as_if_fit_had_stopped(data, retrieval, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, Y = data
     params = {"max_iter": 3, "learning_rate": "constant", "retrieval": retrieval}
     keeper = Keeper()

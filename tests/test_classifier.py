@@ -310,7 +310,8 @@ def dump_and_load(model, tmp_path, how):
 
 @pytest.mark.parametrize("how", ["pickle", "joblib", "mmap"])
 @pytest.mark.parametrize("retrieval", ["exact", "lsh"])
-def test_persistence(data, tmp_path, how, retrieval):
+def test_persistence(data, tmp_path, how, retrieval, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, Y = data
     model = make(retrieval=retrieval, lsh=LSH(rehash_interval=100, rehash_growth=1.0)).fit(X, Y)
     copy = dump_and_load(model, tmp_path, how)

@@ -71,7 +71,8 @@ def test_every_prediction_is_that_of_the_rounded_weights(fitted, task, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_retrieved_labels_have_their_scores(task, dtype):
+def test_retrieved_labels_have_their_scores(task, dtype, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, Y, X_test = task
     model = make(retrieval="lsh").fit(X, Y).compact(dtype)
     labels, scores = model.predict_top_k(X_test[:60], 7)

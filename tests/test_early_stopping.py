@@ -34,7 +34,8 @@ def record(networks):
 
 
 @pytest.mark.parametrize("params", [{}, {"solver": "adam"}, {"retrieval": "lsh"}, {"hidden_layer_sizes": ()}])
-def test_the_best_epoch_is_kept(split, params):
+def test_the_best_epoch_is_kept(split, params, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, X_val, Y, Y_val = split
     networks = []
     model = make(early_stopping=True, scoring=record(networks), **LONG | params)

@@ -163,7 +163,8 @@ def test_threads_and_lines_may_change(data, capsys):
     [{"activation": "relu"}, {"loss": "softmax"}, {"hidden_layer_sizes": (3, 3)}, {"lsh": LSH("minhash")}],
 )
 @pytest.mark.parametrize("retrieval", ["exact", "lsh"])
-def test_a_fitted_classifier_predicts_as_it_was_made(data, change, retrieval):
+def test_a_fitted_classifier_predicts_as_it_was_made(data, change, retrieval, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, Y = data
     model = make(retrieval=retrieval).fit(X, Y)
     other = deepcopy(model).set_params(**change)

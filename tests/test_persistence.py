@@ -40,7 +40,8 @@ def arrays_in(state):
 @pytest.mark.parametrize(
     "params", [{}, {"solver": "adam"}, {"negatives": {"uniform": 1.0}}, {"retrieval": "lsh"}]
 )
-def test_a_pickle_is_little_more_than_its_arrays(task, params):
+def test_a_pickle_is_little_more_than_its_arrays(task, params, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, Y = task
     model = make(**params).fit(X, Y)
     model.predict_top_k(X[:2])  # with retrieval="lsh", builds the tables
@@ -50,7 +51,8 @@ def test_a_pickle_is_little_more_than_its_arrays(task, params):
 
 
 @pytest.mark.parametrize("retrieval", ["exact", "lsh"])
-def test_predicting_leaves_mapped_weights_in_the_file(task, tmp_path, retrieval):
+def test_predicting_leaves_mapped_weights_in_the_file(task, tmp_path, retrieval, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, Y = task
     model = make(retrieval=retrieval).fit(X, Y)
     expected = model.predict_top_k(X[:50], 3)

@@ -13,6 +13,13 @@ from numba.core.dispatcher import Dispatcher
 from numpy.testing import assert_array_equal
 
 import sklearn_slide._core
+from sklearn_slide._core import retrieval
+
+
+@pytest.fixture(autouse=True)
+def of_any_number(monkeypatch):
+    """Retrieve however few labels there are."""
+    monkeypatch.setattr(retrieval, "MIN_LABELS", 0)
 
 
 def n_compiled():
@@ -37,8 +44,8 @@ def answers(model, X):
     """Return what every method that predicts says of one sample and of several."""
     found = []
     for rows in (X, X[:1]):
-        for retrieval in ("exact", "lsh"):
-            found += model.set_params(retrieval=retrieval).predict_top_k(rows, 4)
+        for how in ("exact", "lsh"):
+            found += model.set_params(retrieval=how).predict_top_k(rows, 4)
         found += [model.decision_function(rows), sp.csr_array(model.predict(rows)).toarray()]
     return found
 

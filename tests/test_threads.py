@@ -17,7 +17,9 @@ SETUP = """
     import numpy as np
     from concurrent.futures import ThreadPoolExecutor
     from sklearn_slide import SlideClassifier
+    from sklearn_slide._core import retrieval
     from sklearn_slide.datasets import make_xmc_classification
+    retrieval.MIN_LABELS = 0
     X, Y = make_xmc_classification(600, 300, 500, random_state=0)
     def make(**params):
         return SlideClassifier(**{"hidden_layer_sizes": (16,), "n_active": 60, "random_state": 0} | params)
@@ -54,8 +56,8 @@ def test_two_threads_fit_two_estimators():
 
 def test_eight_threads_predict_while_another_trains():
     run("""
-    for retrieval in ("exact", "lsh"):
-        model = make(retrieval=retrieval).fit(X, Y)
+    for how in ("exact", "lsh"):
+        model = make(retrieval=how).fit(X, Y)
         done = threading.Event()
         def train():
             for _ in range(20):
@@ -81,8 +83,8 @@ def test_eight_threads_predict_while_another_trains():
 
 def test_threads_predict_while_another_adds_labels():
     run("""
-    for retrieval in ("exact", "lsh"):
-        model = make(retrieval=retrieval, max_iter=1).fit(X, Y[:, :20])
+    for how in ("exact", "lsh"):
+        model = make(retrieval=how, max_iter=1).fit(X, Y[:, :20])
         done = threading.Event()
         def train():
             for n_labels in range(40, 501, 20):
@@ -261,9 +263,9 @@ def test_an_interrupt_of_predict_leaves_the_model():
     import scipy.sparse
     many = scipy.sparse.csr_matrix(scipy.sparse.vstack([X] * 250))
     model = make().fit(X, Y)
-    for retrieval in ("exact", "lsh"):
+    for how in ("exact", "lsh"):
         for n_jobs in (1, 2):
-            model.set_params(retrieval=retrieval, n_jobs=n_jobs)
+            model.set_params(retrieval=how, n_jobs=n_jobs)
             expected = model.predict_top_k(X, 3)[0]
             n_done = interrupted(_predictions.RowProgress, lambda: model.predict_top_k(many, 3))
             assert 0 < n_done < many.shape[0], n_done
