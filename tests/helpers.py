@@ -3,12 +3,11 @@
 from functools import cache
 from types import FunctionType
 
-import numba
 import reference
 from numpy.testing import assert_array_equal
 
 from sklearn_slide import LSH, SlideClassifier
-from sklearn_slide._core.compilation import _OPTIONS
+from sklearn_slide._core.compilation import njit
 from sklearn_slide._first_weights import first_model
 from sklearn_slide._labels import encode_indicator
 from sklearn_slide._model import ModelSettings
@@ -66,12 +65,11 @@ def no_report(n_samples):
 def callable_kernel(kernel):
     """Compile a kernel that has no Python wrapper, `inner` or by_type, so that Python can call it."""
     if hasattr(kernel, "py_func"):
-        function = kernel.py_func
-        function = FunctionType(function.__code__, function.__globals__)
-        function.__qualname__ = f"callable_{function.__name__}"  # a name of its own in the cache on disk
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        function = FunctionType(kernel.py_func.__code__, kernel.py_func.__globals__)
+    else:
 
-    def call(*args):
-        return kernel(*args)
+        def function(*args):
+            return kernel(*args)
 
-    return numba.njit(cache=True, **_OPTIONS)(call)
+    function.__qualname__ = f"callable_{kernel.__name__}"  # files of its own in the cache on disk
+    return njit(function)

@@ -10,6 +10,8 @@ import pytest
 from helpers import make
 from sklearn.base import is_classifier
 
+from sklearn_slide._core.compilation import _KernelFiles
+
 ROUND = """
 import numpy as np
 from sklearn_slide._core.matrices import float_rows, quantize
@@ -52,6 +54,28 @@ def test_damaged_files_are_compiled_anew_with_one_warning(tmp_path, suffix, cont
     output, warnings = run(ROUND, tmp_path)
     assert output == expected
     assert "RuntimeWarning" not in warnings  # the files were written anew
+
+
+def test_two_processes_that_compile_at_once_keep_their_forms_apart(tmp_path, monkeypatch):
+    one, two = (_KernelFiles(str(tmp_path), "kernel-1.py311", "stamp") for _ in range(2))
+    write = one._save_data
+
+    def write_after_the_other(name, data):  # both have read an index without entries
+        with monkeypatch.context() as patch:
+            patch.setattr(two, "_load_index", dict)
+            two.save("form of the other", "its code")
+        write(name, data)
+
+    monkeypatch.setattr(one, "_load_index", dict)
+    monkeypatch.setattr(one, "_save_data", write_after_the_other)
+    one.save("form", "code")
+    reader = _KernelFiles(str(tmp_path), "kernel-1.py311", "stamp")
+    loaded = reader.load("form"), reader.load("form of the other")
+    assert loaded == ("code", None)  # what the index lost is compiled anew
+    reader.save("form of the other", "its code")
+    assert (reader.load("form"), reader.load("form of the other")) == ("code", "its code")
+    changed = _KernelFiles(str(tmp_path), "kernel-1.py311", "another source")
+    assert changed.load("form") is None
 
 
 def test_without_a_folder_one_warning_tells_the_way_out(tmp_path):

@@ -7,13 +7,14 @@ layers abort or hang when Python threads, forks or process pools meet them.
 
 import contextlib
 import functools
+import hashlib
 import inspect
 import warnings
 
 import numba
 import numpy as np
 from numba.core import types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import overload
 
 # Sums may be reordered and products fused, as vector units need; NaN and infinity stay what they are.
@@ -51,6 +52,12 @@ def _compile(function, options):
 class _KernelCache(FunctionCache):
     """Numba's cache of a kernel on disk. What cannot be read or written there is compiled anew."""
 
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file = _KernelFiles(
+            self.cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
+        )
+
     def load_overload(self, sig, target_context):
         kernel = None
         try:
@@ -78,6 +85,23 @@ class _KernelCache(FunctionCache):
         )
         with contextlib.suppress(Exception):
             self.flush()
+
+
+class _KernelFiles(IndexDataCacheFile):
+    """The index of a kernel's compiled forms, and a file for each, named by what it was compiled from.
+
+    Numba numbers the files. Of two processes that compile two forms at once, both may take the same number:
+    the index then gives the code of one form to the arguments of the other, which fails or crashes.
+    """
+
+    def save(self, key, data):
+        """Enter a form of this key: its signature, processor and digests of its bytecode."""
+        forms = self._load_index()
+        digest = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()[:16]
+        name = f"{self._index_name.removesuffix('.nbi')}.{digest}.nbc"
+        self._save_data(name, data)
+        if forms.get(key) != name:
+            self._save_index({**forms, key: name})
 
 
 class _Telling:
