@@ -25,6 +25,16 @@ X, y = np.random.default_rng(0).random((60, 5), dtype=np.float32), np.arange(60)
 model = SlideClassifier((4,), verbose=1, random_state=0, max_iter=1)
 print(model.fit(X, y).predict(X[:1]).shape)
 """
+DIGEST = """
+import hashlib
+import numpy as np
+from sklearn.datasets import make_multilabel_classification
+from sklearn_slide import SlideClassifier
+X, Y = make_multilabel_classification(200, n_features=60, n_classes=40, random_state=0)
+model = SlideClassifier((32,), loss="sigmoid+softmax", n_active=20, random_state=0).fit(X, Y)
+arrays = [*model.coefs_, *model.intercepts_, model.direct_coef_.data, model.decision_function(X)]
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
 
 
 def run(code, folder, **variables):
@@ -76,6 +86,12 @@ def test_two_processes_that_compile_at_once_keep_their_forms_apart(tmp_path, mon
     assert (reader.load("form"), reader.load("form of the other")) == ("code", "its code")
     changed = _KernelFiles(str(tmp_path), "kernel-1.py311", "another source")
     assert changed.load("form") is None
+
+
+def test_a_process_that_compiles_and_one_that_loads_agree_to_the_bit(tmp_path):
+    compiled, _ = run(DIGEST, tmp_path)
+    loaded, _ = run(DIGEST, tmp_path)
+    assert loaded == compiled
 
 
 def test_without_a_folder_one_warning_tells_the_way_out(tmp_path):

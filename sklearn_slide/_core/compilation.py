@@ -23,8 +23,10 @@ _OPTIONS = {
     "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"},
     "error_model": "numpy",
 }
-# Without the glue that lets Python and C call a kernel: a quarter of the time of compilation.
-_INNER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Without the glue that lets Python and C call a kernel: a quarter of the time of compilation. Inlined, lest
+# a process that compiles a kernel links it to other copies of its parts than one that loads it, which may
+# round otherwise.
+_INNER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 
 def njit(function):
