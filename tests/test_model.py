@@ -159,6 +159,25 @@ def test_what_a_solver_remembers_of_a_row_is_averaged(data):
             assert_allclose(sums[2], (sums[0] + sums[1]) / 2, rtol=1e-6)
 
 
+def test_moments_stand_side_by_side_as_the_weights_do(data):
+    samples = to_samples(*data)
+    models = [make_model(samples, 40, N_LABELS, seed=seed, solver="adam") for seed in range(2)]
+    for epochs, model in enumerate(models, 1):
+        for _ in range(epochs):
+            Trainer(model, samples, SETTINGS).run_epoch((0.01, 0.01))
+    first, second, both = (model.training.solver for model in [*models, join(models)])
+    for layer, part, combine in (
+        ("input", "weights", np.hstack),
+        ("input", "biases", np.hstack),
+        ("output", "weights", np.hstack),
+        ("output", "biases", sum),
+    ):
+        one, two, joined = (getattr(getattr(state, layer), part) for state in (first, second, both))
+        assert_allclose(joined.counts, (one.counts + two.counts) / 2)
+        assert_array_equal(joined.first_moment, combine([one.first_moment, two.first_moment]))
+        assert_array_equal(joined.second_moment, combine([one.second_moment, two.second_moment]))
+
+
 def test_one_model_joined_is_itself(data):
     model = train_model(*data, n_active=15)
     assert join([model]) is model
