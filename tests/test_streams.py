@@ -149,6 +149,16 @@ def test_sums_of_new_pairs_are_dense_products(data):
     assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_new_pairs_of_old_labels_begin_at_zero(data):
+    X, Y = data
+    model = make_model(to_samples(X[:5], Y[:5]), 40, 25)
+    model.seen_labels[:] = True
+    before = model.direct_coef().toarray()
+    learn_of(model, to_samples(X, Y), 1)
+    assert_array_equal(pairs_of(model), met(X, Y))
+    assert_array_equal(model.direct_coef().toarray(), before)
+
+
 @pytest.mark.parametrize("limit", [0, 1000])
 def test_labels_start_from_their_first_samples_as_in_a_first_call(data, limit):
     X, Y = data
