@@ -10,6 +10,7 @@ from helpers import all_scores, make, make_model, to_samples, train_model
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import LSH
+from sklearn_slide._growth import settle_scale
 from sklearn_slide._model import Model, ModelSettings, TrainingState, join
 from sklearn_slide._trainer import Trainer, TrainingSettings
 
@@ -105,6 +106,9 @@ def test_arrays_that_cannot_be_written_to_are_copied(data):
         assert np.shares_memory(now, weights_of(later)[place]) == bool(place % 2)
         if place % 2 == 0:
             assert_array_equal(now, then)
+    # with the arrays goes what is known of the samples that they were trained with
+    settle_scale(later, to_samples(data[0][:60], data[1][:60]))
+    assert (later.training.lengths.counts.sum(), model.training.lengths.counts.sum()) == (60, 0)
 
 
 def test_what_cannot_be_trained(data):
