@@ -201,7 +201,7 @@ def by_hand():
     first = Layer(weights, np.array([[0.3, 1 + 2.0**-13]], dtype=np.float32))
     output = Layer(np.array([[1 + 2.0**-13, 0.5], [0, -2]], "f"), np.array([[0.7], [1e-9]], dtype=np.float32))
     pairs = np.array([0, 0, 2, 2, 3, 3]), np.array([0, 1, 1], dtype=np.int32)
-    direct = Direct(*pairs, np.array([2.54, -1.0, 0], dtype=np.float32), np.float32(1))
+    direct = Direct(*pairs, np.array([-2.54, 1.0, 0], dtype=np.float32), np.float32(1))
     return Model(
         network=Network(first, None, output, direct, Identity()),
         training=TrainingState(None, None, None),
@@ -228,7 +228,7 @@ def test_int8_by_hand(by_hand):
     # pairs whose weight is 0 are dropped
     assert_array_equal(network.direct.indptr, [0, 2, 2, 2])
     assert_array_equal(network.direct.labels, [0, 1])
-    assert_array_equal(network.direct.weights.values, [127, -50])
+    assert_array_equal(network.direct.weights.values, [-127, 50])
     assert_allclose(network.direct.weights.scales[0], 0.02, rtol=1e-6)
     assert by_hand.training is not None
     assert len(by_hand.network.input.weights) == 5

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from helpers import all_scores, no_report, train_model
+from helpers import all_scores, callable_kernel, no_report, train_model
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide._core import exact, parallel, retrieval
+from sklearn_slide._core.layers import Batch
+from sklearn_slide._core.screening import ROUNDING
 from sklearn_slide._ranker import Ranker
 
 N_LABELS = 400
@@ -108,6 +110,44 @@ def test_rounds_change_nothing_and_tell_how_many_samples_are_done(X, n_jobs, mon
         # products of other blocks may round otherwise
         assert_allclose(method(told.append), wanted, rtol=1e-5, atol=1e-5)
         assert told == [n_jobs] * (70 // n_jobs)
+
+
+def test_rounding_is_bounded_by_the_lengths_of_what_is_multiplied(model, X):
+    model, signed = deepcopy(model), X.copy()
+    signed.data[::2] *= -1
+    if model.network.direct is not None:
+        weights = model.network.direct.weights
+        getattr(weights, "values", weights)[:] *= -1  # the largest ones are negative now
+    x, coefs = model.rows(signed), [coef.astype(float) for coef in model.coefs()]
+    lengths, largest = exact.measure_lengths(model.network), abs(model.direct_coef()).max()
+    longest = np.linalg.norm(coefs[-1], axis=0).max()
+    assert_allclose(lengths, [longest, largest], rtol=1e-5)
+    hidden = reference.forward(signed.toarray().astype(float), coefs, model.intercepts(), "identity")[-2]
+    for i in range(70):
+        h = np.linalg.norm(hidden[i])
+        expected = ROUNDING * (1 + h * longest + abs(signed[[i]]).sum() * largest)
+        got = callable_kernel(exact.rounding_of)(x, i, hidden[i].astype(np.float32), lengths)
+        assert_allclose(got, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("better", "sums", "expected"),
+    [
+        # the best is among those found, below the k-th by less than sums may be off
+        (7, [0.0] * 5 + [-1e-6] * 7 + [-1.0], [7, 0, 1, 2, 3]),
+        # every label found may be among the best, and so may the others
+        (399, [0.0] * 13, [399, 0, 1, 2, 3]),
+    ],
+)
+def test_sums_that_are_slightly_off_are_settled(better, sums, expected, X):
+    model = deepcopy(train("plain"))
+    output = model.network.output
+    output.weights[:], output.biases[:], output.biases[better] = 0, 0, 1e-6
+    batch, (labels, scores) = Batch(model.rows(X), model.network), exact._no_best(70, 5)
+    found = np.tile(np.arange(13, dtype=np.int32), (70, 1)), np.tile(np.array(sums, dtype="f"), (70, 1))
+    hidden = np.empty(model.network.hidden_shape, dtype=np.float32)
+    exact.settle_rows(batch, 0, 70, exact.measure_lengths(model.network), found, hidden, labels, scores)
+    assert_array_equal(labels, np.tile(expected, (70, 1)))
 
 
 @pytest.mark.parametrize("kind", ["plain", "linear"])

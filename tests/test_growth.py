@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from helpers import make
+from helpers import make, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 
@@ -12,7 +12,7 @@ from sklearn_slide import SlideClassifier, _memory
 from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.losses import SIGMOID_BIAS
 from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
-from sklearn_slide._growth import grow, merge
+from sklearn_slide._growth import grow, merge, take_labels
 
 N_OLD, N_NEW = 15, 25  # of the 25 labels of the fixture `data`
 STANDSTILL = {"learning_rate_init": 1e-30}
@@ -37,10 +37,13 @@ def rows_of_labels(model):
 
 
 @pytest.mark.parametrize("params", NETWORKS)
-def test_growing_keeps_what_was_learned_to_the_bit(data, params):
+@pytest.mark.parametrize("ascending", [True, False])
+def test_growing_keeps_what_was_learned_to_the_bit(data, params, ascending):
     X, Y = data
     model = make(**params).fit(X, Y[:, :N_OLD])._model
     places = np.delete(np.arange(N_NEW), [0, *range(3, 10), 20, 24])
+    if not ascending:
+        places = np.random.default_rng(0).permutation(places)
     larger = grow(model, places.astype(np.int32), N_NEW)
     old, new = rows_of_labels(model), rows_of_labels(larger)
     assert len(old) == len(new) > 3
@@ -56,6 +59,10 @@ def test_growing_keeps_what_was_learned_to_the_bit(data, params):
     assert larger.training.solver.input is model.training.solver.input
     assert (larger.n_passes, larger.n_epochs, larger.seed) == (model.n_passes, model.n_epochs, model.seed)
     assert larger.training.index is None  # tables hold every label: they are built anew
+    direct = larger.network.direct
+    if direct is not None:
+        assert sp.csr_array((direct.weights, direct.labels, direct.indptr)).has_sorted_indices
+        assert not np.shares_memory(larger.training.crowded, model.training.crowded)  # training changes it
 
 
 @pytest.mark.parametrize("limit", [0, 1000])
@@ -76,6 +83,20 @@ def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit):
     assert direct.any() == (limit > 0)
     assert_array_equal(model.intercepts_[1][N_OLD:], SIGMOID_BIAS)
     assert (model._model.training.solver.output.weights.sums[N_OLD:] >= OUTPUT_ACCUMULATOR).all()
+
+
+def test_samples_of_some_labels_keep_their_rows_and_weights(data):
+    X, Y = data
+    weights = np.random.default_rng(0).uniform(0.1, 3, size=120).astype(np.float32)
+    labels = np.array([2, 7, 24], dtype=np.int32)
+    some = take_labels(to_samples(X, Y, weights), labels, 25)
+    targets = Y.toarray()[:, labels]
+    rows = np.flatnonzero(targets.any(axis=1))
+    assert 0 < len(rows) < 120
+    assert_array_equal(some.weights, weights[rows])
+    assert_array_equal(sp.csr_array(some.x[::-1], shape=(len(rows), 40)).toarray(), X.toarray()[rows])
+    ones = np.ones(len(some.y.indices))
+    assert_array_equal(sp.csr_array((ones, *some.y[::-1]), shape=(len(rows), 3)).toarray(), targets[rows])
 
 
 def test_merging_interleaves_the_lists_of_features():

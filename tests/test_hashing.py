@@ -343,6 +343,8 @@ def test_drawn_arrays():
     for family, width in (("wta", 8), ("dwta", 8), ("minhash", 16)):
         positions = draw(family, 100, 50, 3, np.random.RandomState(0)).positions
         assert (positions.dtype, positions.shape) == (np.int32, (150, width))
+    n_top = [draw("minhash", n, 5, 2, np.random.RandomState(0)).n_top for n in (1, 15, 16, 100)]
+    assert n_top == [1, 1, 2, 12]  # an eighth, rounded down, but no less than one
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from helpers import all_scores, make, make_model, to_samples, train_model
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import LSH
+from sklearn_slide._growth import settle_scale
 from sklearn_slide._model import Model, ModelSettings, TrainingState, join
 from sklearn_slide._trainer import Trainer, TrainingSettings
 
@@ -105,6 +106,9 @@ def test_arrays_that_cannot_be_written_to_are_copied(data):
         assert np.shares_memory(now, weights_of(later)[place]) == bool(place % 2)
         if place % 2 == 0:
             assert_array_equal(now, then)
+    # with the arrays goes what is known of the samples that they were trained with
+    settle_scale(later, to_samples(data[0][:60], data[1][:60]))
+    assert (later.training.lengths.counts.sum(), model.training.lengths.counts.sum()) == (60, 0)
 
 
 def test_what_cannot_be_trained(data):
@@ -157,6 +161,25 @@ def test_what_a_solver_remembers_of_a_row_is_averaged(data):
         for part in ("weights", "biases"):
             sums = [getattr(getattr(state, layer), part).sums for state in (first, second, both)]
             assert_allclose(sums[2], (sums[0] + sums[1]) / 2, rtol=1e-6)
+
+
+def test_moments_stand_side_by_side_as_the_weights_do(data):
+    samples = to_samples(*data)
+    models = [make_model(samples, 40, N_LABELS, seed=seed, solver="adam") for seed in range(2)]
+    for epochs, model in enumerate(models, 1):
+        for _ in range(epochs):
+            Trainer(model, samples, SETTINGS).run_epoch((0.01, 0.01))
+    first, second, both = (model.training.solver for model in [*models, join(models)])
+    for layer, part, combine in (
+        ("input", "weights", np.hstack),
+        ("input", "biases", np.hstack),
+        ("output", "weights", np.hstack),
+        ("output", "biases", sum),
+    ):
+        one, two, joined = (getattr(getattr(state, layer), part) for state in (first, second, both))
+        assert_allclose(joined.counts, (one.counts + two.counts) / 2)
+        assert_array_equal(joined.first_moment, combine([one.first_moment, two.first_moment]))
+        assert_array_equal(joined.second_moment, combine([one.second_moment, two.second_moment]))
 
 
 def test_one_model_joined_is_itself(data):

@@ -93,6 +93,21 @@ def test_only_the_first_rows_are_stepped():
     assert_allclose(values[:, 0], [0.75, 1, 0.75])
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_rows_step_together_as_one_by_one(solver):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4, 9)).astype(np.float32)
+    expected = values.copy()
+    state, same = (SOLVERS[solver].start(values.shape, 0.2) for _ in range(2))
+    for n in (1, 3, 2, 4, 2):  # rows have had different numbers of steps
+        rows, scales = rng.permutation(4)[:n].astype(np.int32), rng.normal(size=n).astype(np.float32)
+        direction = rng.normal(size=9).astype(np.float32)
+        step_rows(state, values, rows, scales, n, direction, mean_square(direction, 9), np.float32(0.05))
+        for row, scale in zip(rows, scales, strict=True):
+            step(same, expected, row, scale, direction, 0.05)
+    assert_allclose(values, expected, rtol=1e-5)
+
+
 def test_mean_square_of_the_first_numbers():
     vector = np.array([3, -1, 2, 100], dtype=np.float32)
     assert_allclose(mean_square(vector, 3), 14 / 3, rtol=1e-6)

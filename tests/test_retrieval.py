@@ -24,10 +24,11 @@ def make_rows(n_samples, seed):
 
 @cache
 def train(kind="direct", family="simhash", hash_length=2, n_tables=20):
-    """Return a Model with direct weights, or without."""
+    """Return a Model with direct weights, without, or without and with two hidden layers."""
     Y = sp.random(300, N_LABELS, density=0.01, format="csr", random_state=np.random.default_rng(1))
     lsh = LSH(family, n_tables=n_tables, hash_length=hash_length)
-    return train_model(make_rows(300, 0), Y > 0, lsh=lsh, direct_limit=1000 if kind == "direct" else 0)
+    sizes, limit = (16, 12) if kind == "deep" else (16,), 1000 if kind == "direct" else 0
+    return train_model(make_rows(300, 0), Y > 0, lsh=lsh, direct_limit=limit, hidden_layer_sizes=sizes)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +62,14 @@ def expected_candidates(model, X, n_scored, k, family):
     codes = [reference.hash_vector(row, family, hasher) for row in coefs[-1].T]
     tables, direct = reference.build_tables(codes), model.direct_coef().toarray().astype(float)
     for x in X.toarray().astype(float):
-        h = np.float32(x @ coefs[0] + intercepts[0])
+        h = np.float32(reference.forward(x, coefs, intercepts, "identity")[-2])
         found = reference.hash_vector(h, family, hasher)
         yield set(candidates(x, h, direct, intercepts[-1].astype(float), tables, found, n_scored, k))
 
 
 @pytest.mark.parametrize(
-    ("kind", "family"), [("direct", "simhash"), ("plain", "simhash"), ("direct", "dwta")]
+    ("kind", "family"),
+    [("direct", "simhash"), ("plain", "simhash"), ("direct", "dwta"), ("deep", "simhash")],
 )
 @pytest.mark.parametrize("share", [0.012, 0.05, 0.5])  # 5, 20 and 200 labels
 def test_candidates_are_those_of_direct_weights_and_buckets(kind, family, share, X, monkeypatch):

@@ -120,9 +120,9 @@ def test_features_gain_direct_weights_for_labels_they_meet(data, size):
     assert_array_equal(pairs_of(whole._model), pairs_of(model._model))
 
 
-def test_direct_weights_end_at_the_limit(data):
+@pytest.mark.parametrize("limit", [22, 23])  # features end with 23 or 24 labels
+def test_direct_weights_end_at_the_limit(data, limit):
     X, Y = data
-    limit = 22
     model = make(direct_limit=limit).partial_fit(X[:30], Y[:30])
     first = pairs_of(model._model)
     many = met(X, Y).sum(axis=1) > limit
@@ -147,6 +147,16 @@ def test_sums_of_new_pairs_are_dense_products(data):
     expected[met(X[:5], Y[:5])] = 0
     got = sp.csr_array((pairs.weights, pairs.labels, pairs.indptr), shape=(40, 25)).toarray()
     assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_new_pairs_of_old_labels_begin_at_zero(data):
+    X, Y = data
+    model = make_model(to_samples(X[:5], Y[:5]), 40, 25)
+    model.seen_labels[:] = True
+    before = model.direct_coef().toarray()
+    learn_of(model, to_samples(X, Y), 1)
+    assert_array_equal(pairs_of(model), met(X, Y))
+    assert_array_equal(model.direct_coef().toarray(), before)
 
 
 @pytest.mark.parametrize("limit", [0, 1000])

@@ -114,10 +114,11 @@ def test_schedule_adds_up_fractions():
 
 
 @pytest.mark.parametrize("interval", [1, 100])
-def test_schedule_goes_on_from_a_late_rebuild(interval):
+@pytest.mark.parametrize("n_seen", [51, 5000])
+def test_schedule_goes_on_from_a_late_rebuild(interval, n_seen):
     schedule = RehashSchedule(interval, 2.0, due=50)
-    schedule.advance(5000)
-    assert (schedule.due, schedule.interval) == (5000 + interval, 2 * interval)
+    schedule.advance(n_seen)
+    assert (schedule.due, schedule.interval) == (n_seen + interval, 2 * interval)
 
 
 @pytest.mark.parametrize(("n_labels", "interval"), [(10, 20_000), (80_004, 20_001), (1_000_000, 250_000)])

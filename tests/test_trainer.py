@@ -249,17 +249,26 @@ def test_epochs_differ_in_order_and_negatives(data):
 
 def test_a_loss_that_is_not_finite_ends_the_epoch(data):
     trainer = start(data)
-    trainer.model.network.output.biases[:] = np.nan
+    network, solver = trainer.model.network, trainer.model.training.solver
+    network.output.biases[:] = np.nan
+    arrays = [*network.input, *network.output, network.direct.weights]
+    arrays += [part.sums for state in (solver.input, solver.output) for part in state]
+    before = [array.copy() for array in arrays]
     with pytest.raises(FloatingPointError, match=r"The loss became nan in epoch 1$"):
         trainer.run_epoch((0.1, 0.1))
+    # the sample does not touch a weight
+    for array, old in zip(arrays, before, strict=True):
+        assert_array_equal(array, old)
 
 
-def test_features_of_training_samples_are_noted(data):
+def test_features_and_labels_of_training_samples_are_noted(data):
     X, Y = data
     first, second = to_samples(X[:3], Y[:3]), to_samples(X[3:5], Y[3:5])
     model = make_model(first, 300, 150)
     settings = TrainingSettings(None, "auto", True, 1)
     Trainer(model, first, settings)
     assert_array_equal(np.flatnonzero(model.seen), np.unique(X[:3].indices))
+    assert_array_equal(np.flatnonzero(model.seen_labels), np.unique(Y[:3].indices))
     Trainer(model, second, settings)
     assert_array_equal(np.flatnonzero(model.seen), np.unique(X[:5].indices))
+    assert_array_equal(np.flatnonzero(model.seen_labels), np.unique(Y[:5].indices))
