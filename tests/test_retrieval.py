@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from helpers import all_scores, no_report, train_model
+from helpers import all_scores, callable_kernel, no_report, train_model
 from numpy.testing import assert_allclose, assert_array_equal
 from reference_slide import candidates
 
 from sklearn_slide import LSH
 from sklearn_slide._core import retrieval
+from sklearn_slide._core.active_set import make_active_set
+from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.rows import Rows
+from sklearn_slide._core.screening import Guess
 from sklearn_slide._ranker import Ranker
 
 N_LABELS = 400
@@ -84,6 +88,21 @@ def test_candidates_are_those_of_direct_weights_and_buckets(kind, family, share,
             assert set(labels[i]) == set(order)
             assert_allclose(best[i], scores[i, order], rtol=1e-5, atol=1e-5)
             assert_allclose(scores[i, labels[i]], best[i], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(1, [{2}]), (2, [{0, 2}, {1, 2}]), (3, [{0, 1, 2}]), (4, [{0, 1, 2, 3}])]
+)
+def test_a_better_label_goes_before_equal_ones(limit, expected):
+    weights = np.array([1, 1, 2, 0.5], dtype=np.float32)
+    x = Rows(np.array([0, 1]), np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.float32))
+    direct = Direct(np.array([0, 4]), np.arange(4, dtype=np.int32), weights, np.float32(1))
+    zeros = np.zeros(4, dtype=np.float32)
+    guess = Guess(zeros[np.newaxis], zeros, zeros.copy(), zeros.copy())
+    scratch = retrieval.Scratch(make_active_set(4, 4), None, guess, zeros.copy())
+    n = callable_kernel(retrieval.add_best_direct)(x, 0, direct, zeros, limit, scratch)
+    assert set(scratch.active.labels[:n].tolist()) in expected
+    assert n == limit
 
 
 def test_too_few_candidates_are_filled_up(X):

@@ -83,12 +83,16 @@ def add_best_direct(x, i, direct, biases, limit, scratch):
         values[a] = direct_scores[active.labels[a]] + biases[active.labels[a]]
         ordered[a] = values[a]
     least = kth_largest(ordered, n, limit)
+    n_ties = limit
+    for a in range(n):
+        n_ties -= np.int64(values[a] > least)
     n_kept = 0
     for a in range(n):
-        y = active.labels[a]
-        if values[a] >= least and n_kept < limit:
+        y, tied = active.labels[a], values[a] == least
+        if values[a] > least or (tied and n_ties > 0):
             active.labels[n_kept] = y
             n_kept += 1
+            n_ties -= np.int64(tied)
         else:
             active.stamps[y] = 0
     return n_kept
