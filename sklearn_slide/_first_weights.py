@@ -28,6 +28,9 @@ CENTROID_SCALE = 1.5
 HIDDEN_ACCUMULATOR = 0.1
 OUTPUT_ACCUMULATOR = 0.5
 
+# The norm of samples that weigh next to nothing: its inverse is near the largest float32.
+_NO_NORM = 1e-30
+
 # About so many products are added up at a time to find the direct pairs.
 _BLOCK_WORK = 5_000_000
 
@@ -137,9 +140,9 @@ def centroid_scale(norms):
     """Compute 1.5 |c|^-0.85 m^-0.15, which turns sums of inputs c into weights; m is the median of |c|.
 
     norms float64 (n_labels,) are the |c|. The norms of the weights are drawn together, but not made
-    equal: frequent labels keep the larger ones. The scale of a norm of 0 is 0.
+    equal: frequent labels keep the larger ones. The scale of a norm of 0, or nearly, is 0.
     """
-    present = norms > 0
+    present = norms > _NO_NORM
     scale = np.zeros(len(norms), dtype=np.float32)
     if present.any():
         scale[present] = CENTROID_SCALE * norms[present] ** -0.85 * np.median(norms[present]) ** -0.15

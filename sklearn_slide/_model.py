@@ -36,7 +36,7 @@ class ModelSettings:
     def of(cls, estimator, multilabel):
         """Take the settings from the parameters of an estimator, as its y asks for."""
         sizes = estimator.hidden_layer_sizes
-        sizes = tuple([sizes] if np.isscalar(sizes) else sizes)
+        sizes = tuple(sizes if np.iterable(sizes) else [sizes])
         if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
             raise ValueError(
                 "hidden_layer_sizes must hold whole numbers of neurons, each at least 1, or be () for a "
@@ -115,6 +115,7 @@ class Model:
         these is then in another one.
         """
         self.require_trainable()
+        self.require_sound()
         self.require_settings(settings)
         training = self.training
         parts = self.network, self.hasher, training.solver, training.index, training.crowded
@@ -137,7 +138,7 @@ class Model:
         return any(own.weights is its.weights for own, its in pairs)
 
     def require_sound(self):
-        """Raise ValueError if the weights are not fit for predictions."""
+        """Raise ValueError if the weights are not fit for predictions or training."""
         if self.diverged:
             raise ValueError(
                 "The weights diverged in the last partial_fit or warm start, which raised an error. Fit "
