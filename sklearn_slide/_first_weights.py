@@ -50,7 +50,12 @@ def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jo
     initialise_output(network, centroids, LOSSES[settings.loss].first_bias, rng)
     return Model(
         network=network,
-        training=TrainingState(start_solver(network, settings.solver), Lengths.of(samples), crowded),
+        training=TrainingState(
+            start_solver(network, settings.solver),
+            Lengths.of(samples),
+            crowded,
+            started=np.zeros(n_labels, dtype=bool),
+        ),
         settings=settings,
         input_scale=input_scale,
         n_features=n_features,

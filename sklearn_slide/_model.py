@@ -70,6 +70,7 @@ class TrainingState:
     solver: NetworkState
     lengths: Lengths
     crowded: np.ndarray | None  # bool (n_features,): too many labels for direct weights; None: there are none
+    started: np.ndarray  # bool (n_labels,): whether the label was true for a sample with entries
     index: Index | None = None
     schedule: RehashSchedule | None = None  # when the tables of the index are rebuilt
 
@@ -301,7 +302,7 @@ def join(models):
     )
     return Model(
         network=Network(hidden, None, output, direct, networks[0].activation),
-        training=TrainingState(state, models[0].training.lengths, models[0].training.crowded),
+        training=replace(models[0].training, solver=state, index=None, schedule=None),
         settings=models[0].settings,
         input_scale=models[0].input_scale,
         n_features=models[0].n_features,
