@@ -308,7 +308,8 @@ class SlideClassifier(
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
-        tags.non_deterministic = self.n_jobs != 0 and count_threads(self.n_jobs) > 1
+        allowed = self.n_jobs is None or (isinstance(self.n_jobs, Integral) and self.n_jobs != 0)
+        tags.non_deterministic = allowed and count_threads(self.n_jobs) > 1
         return tags
 
     @attributes_kept_on_failure

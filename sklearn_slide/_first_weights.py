@@ -28,6 +28,9 @@ CENTROID_SCALE = 1.5
 HIDDEN_ACCUMULATOR = 0.1
 OUTPUT_ACCUMULATOR = 0.5
 
+# The norm of samples that weigh next to nothing: its inverse is near the largest float32.
+_NO_NORM = 1e-30
+
 # About so many products are added up at a time to find the direct pairs.
 _BLOCK_WORK = 5_000_000
 
@@ -47,7 +50,12 @@ def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jo
     initialise_output(network, centroids, LOSSES[settings.loss].first_bias, rng)
     return Model(
         network=network,
-        training=TrainingState(start_solver(network, settings.solver), Lengths.of(samples), crowded),
+        training=TrainingState(
+            start_solver(network, settings.solver),
+            Lengths.of(samples),
+            crowded,
+            started=np.zeros(n_labels, dtype=bool),
+        ),
         settings=settings,
         input_scale=input_scale,
         n_features=n_features,
@@ -137,9 +145,9 @@ def centroid_scale(norms):
     """Compute 1.5 |c|^-0.85 m^-0.15, which turns sums of inputs c into weights; m is the median of |c|.
 
     norms float64 (n_labels,) are the |c|. The norms of the weights are drawn together, but not made
-    equal: frequent labels keep the larger ones. The scale of a norm of 0 is 0.
+    equal: frequent labels keep the larger ones. The scale of a norm of 0, or nearly, is 0.
     """
-    present = norms > 0
+    present = norms > _NO_NORM
     scale = np.zeros(len(norms), dtype=np.float32)
     if present.any():
         scale[present] = CENTROID_SCALE * norms[present] ** -0.85 * np.median(norms[present]) ** -0.15

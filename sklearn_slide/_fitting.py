@@ -14,8 +14,8 @@ from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._epochs import Diverged, run_epochs
 from sklearn_slide._first_weights import first_model
 from sklearn_slide._growth import grow, learn_of, settle_scale
-from sklearn_slide._input_forms import check_samples, check_targets
-from sklearn_slide._labels import Labels, is_multilabel
+from sklearn_slide._input_forms import check_samples, check_targets, numbers_wanted
+from sklearn_slide._labels import Labels, column_names, is_multilabel
 from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
 from sklearn_slide._model import ModelSettings, join
 from sklearn_slide._samples import as_rows, choose_scale, make_samples, scale_rows
@@ -71,22 +71,15 @@ class FittingMixin:
         tell_of_compilation(self.verbose)
         check_samples(X)
         check_targets(y)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=np.float32,
-            order="C",
-            multi_output=True,
-            reset=not going_on,
-        )
+        columns, form = column_names(y), {"accept_sparse": "csr", "dtype": np.float32, "order": "C"}
+        with numbers_wanted():
+            X, y = validate_data(self, X, y, **form, multi_output=True, reset=not going_on)
         if not is_multilabel(y):
             y = column_or_1d(y, warn=True)
         if going_on:
-            self._labels = self._labels.extend(y, classes, partial)
+            self._labels = self._labels.extend(y, classes, partial, columns)
         else:
-            self._labels = Labels.find(y, classes, partial)
+            self._labels = Labels.find(y, classes, partial, columns)
         if sample_weight is not None:
             X, y, sample_weight = keep_weighted(X, y, sample_weight)
         return X, y, sample_weight
@@ -129,7 +122,7 @@ class FittingMixin:
 
     def _draw_seeds(self, n):
         """Draw a seed for each of n networks; the first one also says which samples are set aside."""
-        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n)
+        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=int(n))
 
     def _scale(self, X, going_on):
         """Return what X is multiplied by: as in the model, or as the validated X of a first call asks for."""

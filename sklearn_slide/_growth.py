@@ -19,9 +19,9 @@ from sklearn_slide._first_weights import (
     start_layer,
     sum_hidden_vectors,
 )
-from sklearn_slide._samples import as_rows, make_samples, scale_rows
+from sklearn_slide._samples import as_rows, labels_with_entries, make_samples, scale_rows
 
-# A change of scale by this factor or more, after so many samples, is worth a warning.
+# A change of scale by this factor or more, after so many samples, is worth a warning. Fewer are a few.
 _FAR_OFF, _MANY = 4, 100
 
 
@@ -29,7 +29,9 @@ def settle_scale(model, samples):
     """Let the scale of a Model follow the lengths of later Samples; return these as it now takes them.
 
     From scale s to t, the first layer and the direct weights are multiplied by s / t: scores stay what they
-    are. Rows of features without samples become what a first call draws, and steps fit the new lengths.
+    are. But where samples are longer than a few before, weights as large would outshine all others: these
+    few then count as if they had been as long. Rows of features without samples become what a first call
+    draws, and steps fit the new lengths.
     """
     lengths, scale = model.training.lengths, model.input_scale
     lengths.add(samples, scale)
@@ -37,18 +39,18 @@ def settle_scale(model, samples):
     if chosen is None:
         return samples
     model.input_scale, mean_square = chosen
-    factor = model.input_scale / scale
-    network = model.network
+    factor, network = model.input_scale / scale, model.network
+    kept = 1 / factor if n_before >= _MANY else min(1.0, 1 / factor)
     if network.input is None:  # the output layer is the first one, with a row for each label
-        factors = np.full(network.n_labels, 1 / factor, dtype=np.float32)
+        factors = np.full(network.n_labels, kept, dtype=np.float32)
     else:
-        factors = np.full(model.n_features, 1 / factor, dtype=np.float32)
+        factors = np.full(model.n_features, kept, dtype=np.float32)
         factors[~model.seen] = np.sqrt(lengths.mean_square / mean_square)
     values = (network.input or network.output).weights
     for start, stop in split_work(0, len(values), 4 * values.shape[1]):
         values[start:stop] *= factors[start:stop, np.newaxis]
     if network.direct is not None:
-        network.direct.weights[:] *= np.float32(1 / factor)
+        network.direct.weights[:] *= np.float32(kept)
         gain = np.float32(DIRECT_NORM**2 / mean_square)
         model.network = network._replace(direct=network.direct._replace(gain=gain))
     lengths.mean_square = mean_square
@@ -91,8 +93,8 @@ def grow(model, places, n_labels):
         if (np.diff(places) < 0).any():
             order = np.lexsort((direct.labels, features_of(direct)))
             direct = direct._replace(labels=direct.labels[order], weights=direct.weights[order])
-    seen_labels = np.zeros(n_labels, dtype=bool)
-    seen_labels[places] = model.seen_labels
+    seen_labels, started = np.zeros((2, n_labels), dtype=bool)
+    seen_labels[places], started[places] = model.seen_labels, training.started
     return replace(
         model,
         network=network._replace(output=output, direct=direct),
@@ -102,6 +104,7 @@ def grow(model, places, n_labels):
             solver=old._replace(output=state),
             index=None,
             schedule=None,
+            started=started,
             crowded=None if training.crowded is None else training.crowded.copy(),
         ),
         hasher=None,
@@ -111,13 +114,13 @@ def grow(model, places, n_labels):
 def learn_of(model, samples, n_jobs):
     """Give a Model what Samples are the first to tell of, before it is trained with them.
 
-    Labels that were never true before start from them, as all labels do in a first call. Features get direct
-    weights for labels that they meet, until these are more than the limit.
+    Labels that were never true before, but for samples without entries, start from them, as all labels do in
+    a first call. Features get direct weights for labels that they meet, until these are more than the limit.
     """
     network, new, pairs, sums = model.network, np.zeros(0, dtype=np.int32), None, None
     if model.settings.init == "centroid":
-        true = np.bincount(samples.y.indices, minlength=network.n_labels) > 0
-        new = np.flatnonzero(true & ~model.seen_labels).astype(np.int32)
+        true = labels_with_entries(samples, network.n_labels)
+        new = np.flatnonzero(true & ~model.training.started).astype(np.int32)
     if network.direct is not None:
         pairs = find_new_pairs(model, samples)
         places = np.full(network.n_labels, -1, dtype=np.int32)

@@ -1,6 +1,7 @@
 """Forms of X and y that are common mistakes, refused with the way out, before anything looks inside them."""
 
 import warnings
+from contextlib import contextmanager
 from numbers import Number
 
 import numpy as np
@@ -9,6 +10,11 @@ import scipy.sparse as sp
 from sklearn_slide._sparse import check_indices
 
 _BINARIZE = "MultiLabelBinarizer(sparse_output=True) of sklearn.preprocessing turns them into an indicator."
+
+_VECTORIZE = (
+    "TfidfVectorizer of sklearn.feature_extraction.text turns texts into numbers: "
+    "make_pipeline(TfidfVectorizer(), SlideClassifier())."
+)
 
 
 def check_samples(X):
@@ -19,10 +25,25 @@ def check_samples(X):
         isinstance(first, list | tuple | np.ndarray) and isinstance(_first(first), str)
     ):
         raise ValueError(
-            f"X must be numbers, a row for each sample. Got text, such as {_shorten(first)}. TfidfVectorizer "
-            "of sklearn.feature_extraction.text turns texts into numbers: "
-            "make_pipeline(TfidfVectorizer(), SlideClassifier())."
+            f"X must be numbers, a row for each sample. Got text, such as {_shorten(first)}. {_VECTORIZE}"
         )
+
+
+@contextmanager
+def numbers_wanted():
+    """Let the errors of scikit-learn at a text in X, and at a missing value of pandas, say the way out."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(f"X must be numbers, a row for each sample: {error}. {_VECTORIZE}") from error
+    except TypeError as error:
+        if "NA is ambiguous" not in str(error):
+            raise
+        raise ValueError(
+            "X and y must have no missing values. Got pandas.NA. Fill them in, or leave these samples out."
+        ) from error
 
 
 def check_targets(y):
@@ -47,10 +68,12 @@ def check_targets(y):
 
 def _are_lists_of_labels(y):
     """Tell whether y has a list of labels for each sample: of texts, or of different lengths."""
+    if hasattr(y, "columns"):
+        return False
     if isinstance(y, np.ndarray) and y.dtype != object:
         return y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "US"
     try:
-        rows = [row for row in y if isinstance(row, list | tuple | np.ndarray)]
+        rows = [row for row in y if isinstance(row, list | tuple | np.ndarray) or hasattr(row, "to_list")]
     except TypeError:
         return False
     if not rows:

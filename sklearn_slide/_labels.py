@@ -1,5 +1,6 @@
 """Which labels there are, and how y spells them: targets <-> positions of labels."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,29 +21,35 @@ class Labels:
     classes: np.ndarray  # (n_labels,): sorted class labels, or names of an indicator's columns
     multilabel: bool  # y is an indicator, not one class label for each sample
     sparse: bool  # the indicator was sparse
-    dtype: Any  # of y
+    dtype: Any  # of predictions: that of y, but int64 if y held objects
+    columns: tuple | None = None  # the names of the columns of y, where it was a DataFrame with names
 
     @classmethod
-    def find(cls, y, classes, partial):
-        """Return the labels that validated y may hold in a first call to fit or, if partial, partial_fit."""
+    def find(cls, y, classes, partial, columns=None):
+        """Return the labels that validated y may hold in a first call to fit or, if partial, partial_fit.
+
+        columns are the names of the columns of y, a tuple of str, or None if it has none.
+        """
         multilabel = _check_kind(y)
         if classes is not None:
-            found = _column_names(classes) if multilabel else np.unique(classes)
+            found = _column_names(classes) if multilabel else _sorted_classes(classes, "classes")
         elif multilabel:
             found = np.arange(y.shape[1])
         elif partial:
             raise ValueError("classes must be passed on the first call to partial_fit if y is class labels.")
         else:
-            found = np.unique(y)
-        labels = cls(found, multilabel, hasattr(y, "tocsr"), y.dtype)
-        labels._check_columns(y)
+            found = _sorted_classes(y, "y")
+        dtype = np.dtype(np.int64) if multilabel and y.dtype == object else y.dtype
+        labels = cls(found, multilabel, hasattr(y, "tocsr"), dtype, columns if multilabel else None)
+        labels._check_columns(y, columns)
         return labels
 
-    def extend(self, y, classes, partial):
+    def extend(self, y, classes, partial, columns=None):
         """Return the labels after a later call with validated y: these, or more of them in partial_fit.
 
         classes name the columns of an indicator in their order, which may be another one than before: the
-        places of the labels are then others, but each name stays the same label.
+        places of the labels are then others, but each name stays the same label. Without them, columns as in
+        find must have the order that they had.
         """
         multilabel = _check_kind(y)
         if multilabel != self.multilabel:
@@ -52,7 +59,7 @@ class Labels:
             )
         found = self.classes
         if classes is not None:
-            found = _column_names(classes) if multilabel else np.unique(classes)
+            found = _column_names(classes) if multilabel else _sorted_classes(classes, "classes")
             missing = set(self.classes.tolist()) - set(found.tolist())
             if missing:
                 raise ValueError(
@@ -67,17 +74,24 @@ class Labels:
                     f"{_shorten(self.classes)}. Pass the names of all columns to partial_fit as classes."
                 )
             found = np.arange(y.shape[1])
-        labels = replace(self, classes=found)
-        labels._check_columns(y)
+        if classes is None and columns is not None and self.columns is not None:
+            _check_order(columns, self.columns)
+        labels = replace(self, classes=found, columns=columns or self.columns)
+        labels._check_columns(y, columns)
         return labels
 
-    def _check_columns(self, y):
-        if self.multilabel and y.shape[1] != len(self.classes):
+    def _check_columns(self, y, columns):
+        """Raise ValueError if y has not a column for each label, or columns names them in another order."""
+        if not self.multilabel:
+            return
+        if y.shape[1] != len(self.classes):
             raise ValueError(
                 f"y has {y.shape[1]} columns, one for each label, but the classifier has {len(self.classes)} "
                 "labels. Give y the same number of columns as before, or more of them to partial_fit, or "
                 "fit a new classifier."
             )
+        if columns is not None and set(columns) == set(self.classes.tolist()):
+            _check_order(columns, self.classes.tolist())
 
     def __len__(self):
         return len(self.classes)
@@ -99,10 +113,13 @@ class Labels:
 
     def indicator(self, pattern):
         """Turn a Pattern of labels into an indicator as y was."""
-        values = np.ones(len(pattern.indices), dtype=self.dtype)
         shape = (len(pattern.indptr) - 1, len(self.classes))
-        y = as_configured(sp.csr_array((values, pattern.indices, pattern.indptr), shape=shape))
-        return y if self.sparse else y.toarray()
+        if self.sparse:
+            values = np.ones(len(pattern.indices), dtype=self.dtype)
+            return as_configured(sp.csr_array((values, pattern.indices, pattern.indptr), shape=shape))
+        y = np.zeros(shape, dtype=self.dtype)
+        y[np.repeat(np.arange(shape[0]), np.diff(pattern.indptr)), pattern.indices] = 1
+        return y
 
 
 def is_multilabel(y):
@@ -114,7 +131,8 @@ def _check_kind(y):
     """Tell an indicator from class labels, and refuse a y that is neither."""
     multilabel = is_multilabel(y)
     if not multilabel:
-        check_classification_targets(y)
+        with _of_one_kind(y, "y"):
+            check_classification_targets(y)
     return multilabel
 
 
@@ -129,7 +147,7 @@ def encode_indicator(y):
             f"{np.asarray(values[~valid]).ravel()[0].item()!r}. If what is above 0 is true, "
             "give (y > 0).astype(int)."
         )
-    y = sp.csr_array(y, copy=True)
+    y = sp.csr_array(y if sp.issparse(y) else y.astype(bool), copy=True)
     y.eliminate_zeros()
     y.sum_duplicates()
     return Pattern(y.indptr.astype(np.int64), y.indices.astype(np.int32, copy=False))
@@ -147,6 +165,55 @@ def encode_classes(y, classes):
     return Pattern(np.arange(len(y) + 1, dtype=np.int64), positions.astype(np.int32))
 
 
+def column_names(y):
+    """Return the names of the columns of a DataFrame, a tuple of str, or None if y has none."""
+    names = getattr(y, "columns", None)
+    names = () if names is None else tuple(names)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def _check_order(columns, before):
+    """Raise ValueError if the names of columns do not begin with those before."""
+    for name, expected in zip(columns, before, strict=False):
+        if name != expected:
+            raise ValueError(
+                f"The columns of y have other names, or another order, than before: got {name!r} where "
+                f"{expected!r} was. Give them in the order {_shorten(before)}, new ones last; or give their "
+                "names in the order of y to partial_fit as classes."
+            )
+
+
+def _sorted_classes(labels, name):
+    """Return the class labels that there are, sorted; raise ValueError if they cannot be."""
+    labels = np.asarray(labels)
+    if labels.ndim == 0:
+        raise ValueError(f"{name} must be 1-D. Got {labels.item()!r}. Give a list of class labels.")
+    return _unique(labels, name)[0]
+
+
+@contextmanager
+def _of_one_kind(labels, name):
+    """Turn the TypeError of labels that cannot be sorted into a ValueError that says the way out."""
+    try:
+        yield
+    except TypeError as error:
+        if np.asarray(labels).dtype != object:
+            raise
+        raise ValueError(
+            f"{name} must hold labels of one kind, such as texts or whole numbers, and none that is missing. "
+            f"Got {_shorten(labels)}. Turn them into text by astype(str)."
+        ) from error
+
+
+def _unique(labels, name):
+    """Return the labels that there are, sorted, and how often each comes; refuse those without an order."""
+    with _of_one_kind(labels, name):
+        values, counts = np.unique(labels, return_counts=True)
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise ValueError(f"{name} must not hold NaN. Got {_shorten(values)}. Leave such labels out.")
+    return values, counts
+
+
 def _column_names(classes):
     """Return the names of columns in their order, an array; raise ValueError if one comes twice."""
     names = np.asarray(classes)
@@ -154,7 +221,7 @@ def _column_names(classes):
         raise ValueError(
             f"classes must be 1-D, a name for each column of y. Got shape {names.shape}. Give a list of them."
         )
-    values, counts = np.unique(names, return_counts=True)
+    values, counts = _unique(names, "classes")
     if len(values) < len(names):
         raise ValueError(
             f"classes must not name a column of y twice. Got {values[counts > 1].tolist()[0]!r} "

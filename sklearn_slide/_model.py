@@ -36,7 +36,7 @@ class ModelSettings:
     def of(cls, estimator, multilabel):
         """Take the settings from the parameters of an estimator, as its y asks for."""
         sizes = estimator.hidden_layer_sizes
-        sizes = tuple([sizes] if np.isscalar(sizes) else sizes)
+        sizes = tuple(sizes if np.iterable(sizes) else [sizes])
         if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
             raise ValueError(
                 "hidden_layer_sizes must hold whole numbers of neurons, each at least 1, or be () for a "
@@ -70,6 +70,7 @@ class TrainingState:
     solver: NetworkState
     lengths: Lengths
     crowded: np.ndarray | None  # bool (n_features,): too many labels for direct weights; None: there are none
+    started: np.ndarray  # bool (n_labels,): whether the label was true for a sample with entries
     index: Index | None = None
     schedule: RehashSchedule | None = None  # when the tables of the index are rebuilt
 
@@ -115,6 +116,7 @@ class Model:
         these is then in another one.
         """
         self.require_trainable()
+        self.require_sound()
         self.require_settings(settings)
         training = self.training
         parts = self.network, self.hasher, training.solver, training.index, training.crowded
@@ -137,7 +139,7 @@ class Model:
         return any(own.weights is its.weights for own, its in pairs)
 
     def require_sound(self):
-        """Raise ValueError if the weights are not fit for predictions."""
+        """Raise ValueError if the weights are not fit for predictions or training."""
         if self.diverged:
             raise ValueError(
                 "The weights diverged in the last partial_fit or warm start, which raised an error. Fit "
@@ -300,7 +302,7 @@ def join(models):
     )
     return Model(
         network=Network(hidden, None, output, direct, networks[0].activation),
-        training=TrainingState(state, models[0].training.lengths, models[0].training.crowded),
+        training=replace(models[0].training, solver=state, index=None, schedule=None),
         settings=models[0].settings,
         input_scale=models[0].input_scale,
         n_features=models[0].n_features,

@@ -10,12 +10,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._core.losses import LOG_ACTIVATIONS, LOSSES, OUTPUT_ACTIVATIONS
 from sklearn_slide._core.rows import Pattern
-from sklearn_slide._input_forms import check_samples
+from sklearn_slide._input_forms import check_samples, numbers_wanted
 from sklearn_slide._memory import require_memory
 from sklearn_slide._model import DTYPES
 from sklearn_slide._progress import RowProgress
 from sklearn_slide._ranker import Ranker
 from sklearn_slide._samples import is_clean
+from sklearn_slide._sparse import check_indices
 
 
 class PredictionMixin:
@@ -175,6 +176,38 @@ class PredictionMixin:
             pattern = Pattern(likely.indptr, likely.indices)
         return self._labels.indicator(pattern)
 
+    def score(self, X, y, sample_weight=None):
+        """Compute the accuracy of `predict`: for a multi-label y, the share of samples with all labels right.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The samples.
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape (n_samples, n_outputs_)
+            Their true labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples; None stands for 1.
+
+        Returns
+        -------
+        score : float
+            The accuracy, from 0 to 1.
+
+        See Also
+        --------
+        sklearn_slide.metrics : Measures of the best labels, which tell more of many labels.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_slide import SlideClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> SlideClassifier(random_state=0).fit(X, y).score(X, y) > 0.9
+        True
+        """
+        check_indices(y, "y")
+        return super().score(X, y, sample_weight)
+
     def decision_function(self, X):
         """Compute the outputs before the output activation.
 
@@ -322,7 +355,9 @@ class PredictionMixin:
         if check_input:
             check_samples(X)
             if hasattr(self, "feature_names_in_") or not is_clean(X, self.n_features_in_):
-                X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, order="C", reset=False)
+                form = {"accept_sparse": "csr", "dtype": np.float32, "order": "C"}
+                with numbers_wanted():
+                    X = validate_data(self, X, **form, reset=False)
         ranker = self._ranker
         ranker.model.require_sound()
         ranker.n_jobs = self.n_jobs

@@ -79,6 +79,13 @@ def rows_by_feature(x, n_features):
     return Pattern(columns.indptr.astype(np.int64), columns.indices.astype(np.int32, copy=False))
 
 
+def labels_with_entries(samples, n_labels):
+    """Tell for each label whether it is true for one of the Samples that is not all 0: bool (n_labels,)."""
+    n_entries = np.concatenate([[0], np.cumsum(samples.x.data != 0)])[samples.x.indptr]
+    counts = np.repeat(np.diff(n_entries), np.diff(samples.y.indptr))
+    return np.bincount(samples.y.indices, counts, minlength=n_labels) > 0
+
+
 def mean_label_weight(samples):
     """Return the mean of what the true labels of Samples count for in the loss."""
     weights, labels = samples.label_weights, samples.y.indices

@@ -15,7 +15,7 @@ def check_indices(matrix, name):
     """Raise ValueError if a sparse matrix has an entry outside its shape, which SciPy does not look for.
 
     Compiled code, SciPy's and that of this package, would read and write past the end of arrays. Anything but
-    CSR, CSC, BSR and COO passes: the other formats check by themselves.
+    CSR, CSC, BSR, COO and LIL passes: the other formats check by themselves.
     """
     kind = getattr(matrix, "format", None) if sp.issparse(matrix) else None
     if kind in ("csr", "csc", "bsr") and matrix.ndim == 2:
@@ -29,6 +29,20 @@ def check_indices(matrix, name):
         coordinates = (matrix.row, matrix.col) if matrix.ndim == 2 else matrix.coords
         for indices, length, axis in zip(coordinates, matrix.shape, names, strict=True):
             _check_range(indices, length, axis, name)
+    elif kind == "lil":
+        _check_lists(matrix, name)
+
+
+def _check_lists(matrix, name):
+    """Raise ValueError if the lists of a LIL matrix have other lengths than its values, or wrong columns."""
+    for row, values in zip(matrix.rows, matrix.data, strict=True):
+        if len(row) != len(values):
+            raise ValueError(
+                f"{name} is a lil matrix with a row of {len(row)} columns and {len(values)} values. Build "
+                "the matrix anew, for instance from coordinates by scipy.sparse.coo_array."
+            )
+    ends = [end(row) for row in matrix.rows if row for end in (min, max)]
+    _check_range(np.asarray(ends, dtype=object), matrix.shape[1], "column", name)
 
 
 def _check_pointers(matrix, n_lists, name):

@@ -10,7 +10,7 @@ from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.parallel import count_threads, rows_of_round, run_parts, split_range, thread_pool
 from sklearn_slide._core.sgd import Engine, Epoch, Index, make_scratch, pass_work, train_chunk
 from sklearn_slide._core.tables import allocate_tables, rebuild_tables
-from sklearn_slide._samples import rows_by_feature
+from sklearn_slide._samples import labels_with_entries, rows_by_feature
 
 
 class TrainingSettings(NamedTuple):
@@ -88,6 +88,7 @@ class Trainer:
         model.seen = model.seen | (np.bincount(samples.x.indices, minlength=model.n_features) > 0)
         true = np.bincount(samples.y.indices, minlength=network.n_labels) > 0
         model.seen_labels = model.seen_labels | true
+        training.started = training.started | labels_with_entries(samples, network.n_labels)
 
     @property
     def n_passes(self):

@@ -315,17 +315,19 @@ def read_splits(reader, n_samples, zero_based):
     while text := reader.read_lines(CHUNK_SIZE):
         lines = io.BytesIO(text).readlines()
         for number, line in enumerate(lines, reader.n_lines - len(lines) + 1):
+            if b"\r" in line.rstrip():
+                problem = f"expected row numbers separated by spaces, got {shorten(line)}"
+                raise reader.error(number, f"{problem}; end lines with \\n or \\r\\n")
             fields = line.split()
             width = width or len(fields)
             if fields and len(fields) != width:
-                raise reader.error(
-                    number, f"expected {width} row numbers, as in the first line, got {len(fields)}"
-                )
+                problem = f"expected {width} row numbers, as in the first line, got {len(fields)}"
+                raise reader.error(number, f"{problem}; give each split a number in each line")
             for field in fields:
                 if not re.fullmatch(rb"\d{1,10}", field):
-                    raise reader.error(
-                        number, f"expected row numbers separated by spaces, got {shorten(field)}"
-                    )
+                    problem = f"expected row numbers separated by spaces, got {shorten(field)}"
+                    way_out = "remove everything but whole numbers, spaces, tabs and line ends"
+                    raise reader.error(number, f"{problem}; {way_out}")
                 if not least <= int(field) <= most:
                     way_out = "counted from 0? then pass zero_based=True"
                     if int(field) > most:
@@ -336,7 +338,7 @@ def read_splits(reader, n_samples, zero_based):
             columns.extend(map(int, fields))
         reader.refuse_bomb(len(columns) * columns.itemsize)
     if not columns:
-        raise reader.error(1, "expected row numbers separated by spaces, got an empty file")
+        raise reader.error(1, "expected row numbers separated by spaces, got an empty file; fetch it again")
     return np.asarray(columns).reshape(-1, width).astype(np.intp) - least
 
 

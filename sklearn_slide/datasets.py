@@ -12,11 +12,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch, check_array, gen_batches
 
 from sklearn_slide._generator import make_xmc_classification
-from sklearn_slide._sparse import as_configured
+from sklearn_slide._sparse import as_configured, check_indices
 from sklearn_slide._xmc_format import MAX_SIZE, make_csr, read_files, read_splits
 from sklearn_slide._xmc_io import open_lines, open_to_write
 
 __all__ = ["dump_xmc_file", "load_wordnet", "load_xmc_file", "load_xmc_splits", "make_xmc_classification"]
+
+# Of an indicator; others, such as float16 and objects, become the first.
+_INDICATOR_TYPES = (np.float64, np.float32, np.int64, np.int32, np.int8, np.uint8, bool)
 
 WORDNET_STOP_WORDS = [
     *("an", "and", "are", "as", "at", "be", "by", "for", "from", "in"),
@@ -299,8 +302,9 @@ def dump_xmc_file(X, Y, f):
     Raises
     ------
     ValueError
-        If X and Y differ in their numbers of rows, if X holds a value that is not finite in float32, or if Y
-        holds anything but 0 and 1. No file is written then.
+        If X and Y differ in their numbers of rows, if X holds a value that is not finite in float32, if Y
+        holds anything but 0 and 1, or if a sparse one has an entry outside its shape. No file is
+        written then.
     TypeError
         If `f` is none of the three, or a file that is open in text mode.
 
@@ -318,8 +322,10 @@ def dump_xmc_file(X, Y, f):
      0:2
     <BLANKLINE>
     """
+    check_indices(X, "X")
+    check_indices(Y, "Y")
     X = sp.csr_matrix(check_array(X, accept_sparse="csr", dtype=np.float32, input_name="X"))
-    Y = sp.csr_matrix(check_array(Y, accept_sparse="csr", input_name="Y"))
+    Y = sp.csr_matrix(check_array(Y, accept_sparse="csr", dtype=_INDICATOR_TYPES, input_name="Y"))
     if X.shape[0] != Y.shape[0]:
         raise ValueError(f"X and Y must have the same number of rows, got {X.shape[0]} and {Y.shape[0]}")
     if not np.isin(Y.data, (0, 1)).all():

@@ -204,7 +204,7 @@ def by_hand():
     direct = Direct(*pairs, np.array([-2.54, 1.0, 0], dtype=np.float32), np.float32(1))
     return Model(
         network=Network(first, None, output, direct, Identity()),
-        training=TrainingState(None, None, None),
+        training=TrainingState(None, None, None, None),
         settings=ModelSettings.of(make(), multilabel=True),
         input_scale=1.0,
         n_features=5,

@@ -141,3 +141,23 @@ def test_a_bad_row_in_a_chunk_changes_nothing(task, value):
     for model_, rows in ((model, slice(200, 400)), (expected, slice(200, 400))):
         model_.partial_fit(X[rows], Y[rows])
     assert_array_equal(model.decision_function(X), expected.decision_function(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_weights_that_diverged_are_not_trained_further(task):
+    X, Y = task
+    model = make(warm_start=True).fit(X, Y).set_params(learning_rate_init=1e30)
+    with pytest.raises(ValueError, match="diverge"):
+        model.partial_fit(X, Y)
+    model.set_params(learning_rate_init=0.1)
+    for method in (model.partial_fit, model.fit):
+        with pytest.raises(ValueError, match=r"weights diverged in the last.*Fit anew"):
+            method(X, Y)
+    assert np.isfinite(model.set_params(warm_start=False).fit(X, Y).decision_function(X)).all()
+
+
+@pytest.mark.parametrize("weight", [1e-35, 1e-40, 1e-45])
+def test_weights_of_samples_next_to_nothing(task, weight):
+    X, Y = task
+    for weights in (np.full(400, weight), np.where(np.arange(400) < 200, weight, 1)):
+        assert np.isfinite(make().fit(X, Y, weights).decision_function(X)).all()

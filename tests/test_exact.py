@@ -158,3 +158,11 @@ def test_ties_go_to_the_lower_label(kind, X):
         labels, scores = Ranker(model).best(model.rows(rows), 5, no_report)
         assert_array_equal(labels, np.tile([2, 5, 8, 11, 14], (rows.shape[0], 1)))
         assert_array_equal(scores, 2)
+
+
+def test_scores_of_all_labels_are_those_of_the_best_bit_by_bit(model, X):
+    ranker, n_labels = Ranker(model), len(model.seen_labels)
+    every, rows = ranker.scores(model.rows(X), no_report), model.rows(X)
+    labels, scores = ranker.best(rows, n_labels, no_report)
+    assert_array_equal(scores, np.take_along_axis(every, labels, axis=1))
+    assert_array_equal(labels, reference.top_k(every, n_labels)[0])

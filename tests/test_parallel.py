@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from sklearn_slide._core.parallel import run_over_range, split_work
+from sklearn_slide._core.parallel import count_threads, run_over_range, split_work
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,13 @@ def test_an_error_waits_for_the_parts_that_run():
     with pytest.raises(KeyError, match="failed"):
         run_over_range(part, 0, 2, 2)
     assert running == []
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "2", [2]])
+def test_no_number_of_threads(n_jobs):
+    with pytest.raises(ValueError, match="n_jobs must be None or a whole number of threads"):
+        count_threads(n_jobs)
+
+
+def test_more_threads_than_any_machine_has():
+    assert count_threads(2**40) == 1024

@@ -167,7 +167,7 @@ def test_labels_start_from_their_first_samples_as_in_a_first_call(data, limit):
     Y[60:, :12] = 0
     Y = Y.tocsr()
     model = make_model(to_samples(X[:60], Y[:60]), 40, 25, direct_limit=limit)
-    model.seen_labels[:12] = True
+    model.training.started[:12] = True
     model.training.solver.output.weights.sums[:] = 7
     later = to_samples(X[60:], Y[60:])
     new = np.flatnonzero(np.asarray(Y[60:].sum(axis=0)).ravel())
@@ -224,7 +224,8 @@ def stream(task, first, size, factor=1.0, **params):
 def test_small_first_calls_learn_as_much_as_a_large_one(task, params):
     whole = stream(task, 1000, 1000, **params)
     assert whole > 0.5
-    for first, size, factor in [(1, 333, 1), (10, 100, 1), (1, 333, 100), (10, 300, 100)]:
+    chunks = [(1, 333, 1), (10, 100, 1), (1, 333, 100), (10, 300, 100), (1, 333, 1 / 30), (10, 300, 1 / 100)]
+    for first, size, factor in chunks:
         assert stream(task, first, size, factor, **params) > whole - 0.05
     with pytest.warns(UserWarning, match=r"0\.125 times as long as the 100 before.*normalize"):
         assert stream(task, 100, 300, 10, **params) > whole - 0.1
@@ -297,3 +298,19 @@ def test_class_labels_of_a_stream(data):
     assert model.score(X, y) > 0.95
     assert clone(model).partial_fit(X, y, classes=range(6)).score(X, y) > 0.95
     assert Batch(model._model.rows(X.astype(np.float32)), model._model.network).x.n_rows == 600
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_labels_start_from_their_first_samples_that_are_not_all_0(data, stored):
+    X, Y = data
+    empty = 0 * X if stored else sp.csr_matrix(X.shape, dtype=np.float32)
+    late = make(**STANDSTILL).partial_fit(empty, Y)
+    assert not late._model.training.started.any()
+    usual = make(**STANDSTILL).partial_fit(X, Y)
+    for _ in range(2):
+        late.partial_fit(X, Y)
+    assert_array_equal(late._model.training.started, Y.sum(axis=0).A1 > 0)
+    # hidden weights are of other scales, but the labels' weights point where those of a first call do
+    own, its = (model._model.network.output.weights for model in (late, usual))
+    cosines = np.sum(own * its, axis=1) / np.linalg.norm(own, axis=1) / np.linalg.norm(its, axis=1)
+    assert cosines[late._model.training.started].min() > 0.99

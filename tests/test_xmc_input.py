@@ -333,6 +333,8 @@ def test_splits_by_hand():
             "line 1: expected row numbers from 1 to 2147483647, got 9999999999; n_samples is",
         ),
         (b"1\0\n", {}, "line 1: expected row numbers separated by spaces"),
+        (b"1 2\r3 4\r", {}, r"line 1: expected row numbers .*; end lines with \\n or"),
+        (b"1,2\n", {}, "line 1: expected row numbers separated by spaces, got '1,2'; remove everything but"),
     ],
 )
 def test_malformed_splits(tmp_path, content, parameters, message):

@@ -66,7 +66,9 @@ def make_sampler(n_labels, n_active, shares):
     counts = dict.fromkeys(SHARES, 0) | {source: int(share * n_active) for source, share in shares.items()}
     if shares and sum(shares.values()) > 1 - 1e-9:
         counts[next(iter(shares))] += n_active - sum(counts.values())
-    return Sampler(n_active, counts["lsh"], counts["cooccurrence"], counts["frequency"], counts["uniform"])
+    return Sampler(
+        int(n_active), counts["lsh"], counts["cooccurrence"], counts["frequency"], counts["uniform"]
+    )
 
 
 def check_shares(shares):

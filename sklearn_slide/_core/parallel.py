@@ -3,6 +3,7 @@
 import threading
 from contextlib import nullcontext
 from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -12,6 +13,8 @@ from joblib.parallel import ThreadingBackend, get_active_backend
 _ROUND_WORK = 3e8
 # Work of some hundredths of a second, and of no more than half a second on a slow machine.
 _PART_WORK = 2**25
+# More than any machine has processors: each thread has memory of its own.
+_MOST_THREADS = 1024
 
 
 def count_threads(n_jobs):
@@ -21,8 +24,13 @@ def count_threads(n_jobs):
     count.
     """
     if n_jobs is None:
-        n_jobs = get_active_backend()[1]
-    return ThreadingBackend().effective_n_jobs(n_jobs)
+        n_jobs = get_active_backend()[1] or 1
+    if not isinstance(n_jobs, Integral) or n_jobs == 0:
+        raise ValueError(
+            "n_jobs must be None or a whole number of threads, or -1 for one on each processor, but not 0. "
+            f"Got {n_jobs!r}."
+        )
+    return min(ThreadingBackend().effective_n_jobs(int(n_jobs)), _MOST_THREADS)
 
 
 def thread_pool(n_jobs):
