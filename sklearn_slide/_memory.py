@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_slide._first_weights import count_products
+from sklearn_slide._lsh import table_bytes
 
 # Where Linux tells a container the limit of its memory, in bytes: control groups of version 2 and 1.
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -78,7 +79,7 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
     n_units = sizes[-1] if sizes else n_features
     # sums of hidden vectors, with these or with random weights for labels without samples
     first_weights = 4 * n_units * (n_labels + max(samples.x.n_rows, n_labels))
-    tables = settings.lsh.table_bytes(n_labels) if n_hashed else 0
+    tables = table_bytes(settings.lsh, n_labels) if n_hashed else 0
     codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
     networks = n_estimators * network
     most = networks + max(first_weights, tables + codes)

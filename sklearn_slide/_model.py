@@ -14,7 +14,7 @@ from sklearn_slide._core.optimizers import Adagrad, Adam
 from sklearn_slide._core.sgd import Index
 from sklearn_slide._core.tables import RehashSchedule
 from sklearn_slide._lengths import Lengths
-from sklearn_slide._lsh import LSH
+from sklearn_slide._lsh import LSH, check_lsh, draw_hasher
 from sklearn_slide._samples import as_rows, place_features, scale_rows
 
 DTYPES = ("float32", "float16", "int8")
@@ -43,7 +43,7 @@ class ModelSettings:
                 f"linear model. Got {estimator.hidden_layer_sizes!r}."
             )
         lsh = LSH() if estimator.lsh is None else LSH(**estimator.lsh.get_params())
-        lsh.validate()
+        check_lsh(lsh)
         loss = estimator.loss
         if loss == "auto":
             loss = "sigmoid" if multilabel else "softmax"
@@ -102,7 +102,7 @@ class Model:
     def __post_init__(self):
         if self.hasher is None:
             network = self.network
-            self.hasher = self.settings.lsh.draw_hasher(network.n_units, network.n_labels, self.seed)
+            self.hasher = draw_hasher(self.settings.lsh, network.n_units, network.n_labels, self.seed)
 
     def rows(self, X):
         """Turn validated samples X into the Rows that the network takes."""
