@@ -1,25 +1,25 @@
 """The estimator: its parameters, and the story of a fit."""
 
-from numbers import Integral, Real
-
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_slide._callbacks import CallbackSupportMixin, begin_fit
-from sklearn_slide._core.layers import ACTIVATIONS
-from sklearn_slide._core.losses import LOSSES
-from sklearn_slide._core.optimizers import SOLVERS
 from sklearn_slide._core.parallel import count_threads
 from sklearn_slide._fitting import FittingMixin
-from sklearn_slide._lsh import LSH
 from sklearn_slide._model import join
+from sklearn_slide._parameters import ParameterMixin
 from sklearn_slide._persistence import PersistenceMixin
 from sklearn_slide._predictions import PredictionMixin
 from sklearn_slide._validation import attributes_kept_on_failure
 
 
 class SlideClassifier(
-    FittingMixin, PredictionMixin, PersistenceMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    FittingMixin,
+    PredictionMixin,
+    PersistenceMixin,
+    ParameterMixin,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Multi-label and multi-class classifier for very many labels, by the SLIDE algorithm.
 
@@ -81,7 +81,8 @@ class SlideClassifier(
         0.1}``. A label drawn twice counts once, so that fewer than `n_active` may be scored.
 
     lsh : LSH, default=None
-        The hash tables; None stands for ``LSH()``. See :class:`LSH`. *Fixed*.
+        The hash tables; None stands for ``LSH()``. Give an :class:`LSH` to set its parameters one by one or
+        to search over them, as ``lsh__n_tables``: None has none. *Fixed*.
 
     retrieval : {'exact', 'lsh'}, default='exact'
         Whether `predict_top_k`, and `predict` for class labels, score every label, or at most 5 % of them:
@@ -217,35 +218,6 @@ class SlideClassifier(
     >>> labels.shape
     (2, 3)
     """
-
-    _parameter_constraints = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "loss": [StrOptions({"auto", *LOSSES})],
-        "solver": [StrOptions(set(SOLVERS))],
-        "direct_limit": [Interval(Integral, 0, None, closed="left")],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"linear", "constant"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "init": [StrOptions({"centroid", "random"})],
-        "n_active": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
-        "negatives": [StrOptions({"auto"}), dict],
-        "lsh": [LSH, None],
-        "retrieval": [StrOptions({"exact", "lsh"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "scoring": [str, callable],
-        "shuffle": ["boolean"],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "label_weight": ["array-like", StrOptions({"propensity"}), None],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
-    }
 
     def __init__(
         self,

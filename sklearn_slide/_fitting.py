@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from sklearn_slide._core.active_set import make_sampler
+from sklearn_slide._core.active_set import check_shares, make_sampler
 from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._epochs import Diverged, run_epochs
@@ -93,6 +93,7 @@ class FittingMixin:
 
     def _settings(self):
         """Return the ModelSettings that the parameters ask for; raise ValueError if they cannot be."""
+        check_shares(self.negatives)
         settings = ModelSettings.of(self, self._labels.multilabel)
         if self.n_estimators > 1 and len(settings.hidden_layer_sizes) != 1:
             raise ValueError(

@@ -181,22 +181,27 @@ def test_a_fitted_classifier_predicts_as_it_was_made(data, change, retrieval, mo
     [
         ("n_active", 0),
         ("negatives", "none"),
+        ("negatives", None),
         ("negatives", {"uniform": np.nan}),
+        ("negatives", {"words": 0.5}),
         ("learning_rate_init", np.nan),
         ("shuffle", "yes"),
         ("n_jobs", 1.5),
+        ("n_jobs", 0),
         ("lsh", 3),
         ("solver", "sgd"),
     ],
 )
 def test_a_bad_parameter_is_refused_in_later_calls_too(data, name, value):
-    model = make().partial_fit(*data).set_params(**{name: value})
-    before = model.coefs_[-1].copy()
+    """Nothing has changed then, not even by samples that would bring direct weights and first weights."""
+    X, Y = data
+    model = make().partial_fit(X[:9], Y[:9]).set_params(**{name: value})
     for how in ("partial_fit", "warm start"):
+        model.set_params(warm_start=how == "warm start")
+        stored = pickle.dumps(model)
         with pytest.raises(ValueError, match=name):
-            go_on(model, how, *data)
-    assert_array_equal(model.coefs_[-1], before)
-    assert model.n_iter_ == 1
+            go_on(model, how, X, Y)
+        assert pickle.dumps(model) == stored
 
 
 # Active labels
@@ -216,9 +221,13 @@ def test_a_bad_parameter_is_refused_in_later_calls_too(data, name, value):
             r"^negatives must be .*of the sources \['lsh', 'cooccurrence', 'frequency', 'uniform'\]",
         ),
         ({1: 0.1}, "^negatives must be .*of the sources"),
-        ("none", "The 'negatives' parameter"),
-        (None, "The 'negatives' parameter"),
-        (0.3, "The 'negatives' parameter"),
+        ("none", "^negatives must be 'auto' or a dict.* Got 'none'. Give {'uniform': 1.0}"),
+        (
+            None,
+            "^negatives must be 'auto' or a dict.*'frequency', 'uniform'.* Got None. Give .*n_active=None",
+        ),
+        (0.3, "^negatives must be 'auto' or a dict.* Got 0.3. Give"),
+        (["lsh"], "^negatives must be 'auto' or a dict.* Got .'lsh'.. Give"),
     ],
 )
 @pytest.mark.parametrize("n_active", [15, None])
@@ -333,3 +342,34 @@ def test_tables_as_they_are_written():
     assert repr(make(lsh=LSH(bucket_size=9)).lsh) == "LSH(bucket_size=9)"
     assert "lsh=LSH(n_tables=3)" in repr(make(lsh=LSH(n_tables=3)))
     assert make(lsh=LSH()).get_params()["lsh__rehash_growth"] == 1.5
+
+
+# Parameters of an lsh that is None
+
+
+@pytest.mark.parametrize("lsh", [None, LSH, {"n_tables": 3}])
+@pytest.mark.parametrize("params", [{"lsh__n_tables": 20}, {"max_iter": 9, "lsh__n_tables": 20}])
+def test_what_is_no_lsh_has_no_parameters(lsh, params):
+    model = make(lsh=lsh)
+    message = r"^lsh__n_tables=20 cannot be set: lsh=.* has no parameters. Pass lsh=LSH\(\)"
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        make(lsh=LSH()).set_params(lsh=lsh, **params)
+    assert vars(model) == vars(make(lsh=lsh))
+
+
+def test_tables_and_their_parameters_are_set_together():
+    model = make().set_params(lsh__n_tables=20, lsh=LSH("dwta"))
+    assert model.lsh.get_params() == LSH("dwta", n_tables=20).get_params()
+    assert model.set_params(lsh__n_tables=30, n_active=9) is model
+    assert (model.lsh.n_tables, model.n_active) == (30, 9)
+    assert model.set_params() is model
+    with pytest.raises(ValueError, match="Invalid parameter 'tables' for estimator LSH"):
+        model.set_params(lsh__tables=3)
+
+
+def test_a_search_over_the_parameters_of_no_tables_says_what_to_do(data):
+    grid = {"lsh__n_tables": [10, 20]}
+    with pytest.raises(ValueError, match=r"lsh=None has no parameters. Pass lsh=LSH\(\)"):
+        GridSearchCV(make(), grid, scoring=top_k_scorer("precision_at_k", k=1), cv=KFold(2)).fit(*data)
