@@ -331,11 +331,12 @@ class SlideClassifier(
         2
         """
         going_on = self.warm_start and self.__sklearn_is_fitted__()
-        data = self._check_data(X, y, sample_weight, going_on)
+        data, labels = self._check_data(X, y, sample_weight, self._model.labels if going_on else None)
         seeds = [self._model.seed] if going_on else self._draw_seeds(self.n_estimators)
         scale = self._scale(data[0], going_on)
-        data, validation = self._set_aside(data, X_val, y_val, seeds[0])
-        samples, rates = self._encode(data, scale), self._rates(self.max_iter, self.learning_rate == "linear")
+        data, validation = self._set_aside(data, labels, X_val, y_val, seeds[0])
+        samples = self._encode(data, labels, scale)
+        rates = self._rates(self.max_iter, self.learning_rate == "linear")
         several = len(seeds) > 1
         task = begin_fit(self, *data, "fit", len(seeds) if several else self.max_iter)
         if not going_on:
@@ -343,9 +344,9 @@ class SlideClassifier(
         models = []
         for seed in seeds:
             if going_on:
-                model, samples = self._go_on(samples)
+                model, samples = self._go_on(samples, labels)
             else:
-                model = self._first_model(samples, scale, seed)
+                model = self._first_model(samples, labels, scale, seed)
             of_network = task.begin("network", self.max_iter) if several else task
             self._train(model, samples, rates, of_network, validation, models)
             models.append(model)
@@ -403,16 +404,17 @@ class SlideClassifier(
         >>> model.partial_fit(X[900:], y[900:]).t_
         1797
         """
-        going_on, known = self.__sklearn_is_fitted__(), vars(self).get("_labels")
-        data = self._check_data(X, y, sample_weight, going_on, classes, partial=True)
+        going_on = self.__sklearn_is_fitted__()
+        known = self._model.labels if going_on else None
+        data, labels = self._check_data(X, y, sample_weight, known, classes, partial=True)
         scale = self._scale(data[0], going_on)
-        samples = self._encode(data, scale, partial=True)
+        samples = self._encode(data, labels, scale, partial=True)
         task = begin_fit(self, *data, "partial_fit", 1)
         if going_on:
-            model, samples = self._go_on(samples, known)
+            model, samples = self._go_on(samples, labels)
         else:
             self._start_history()
-            model = self._first_model(samples, scale, self._draw_seeds(1)[0])
+            model = self._first_model(samples, labels, scale, self._draw_seeds(1)[0])
         self._train(model, samples, self._rates(1, falling=False), task)
         task.end(lambda: self._as_if_stopped([self._model]))
         return self

@@ -9,10 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._core.layers import Layer, LayerState, Network, NetworkState
+from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.matrices import Quantized, float_rows, quantize
 from sklearn_slide._core.optimizers import Adagrad, Adam
 from sklearn_slide._core.sgd import Index
 from sklearn_slide._core.tables import RehashSchedule
+from sklearn_slide._labels import Labels
 from sklearn_slide._lengths import Lengths
 from sklearn_slide._lsh import LSH, check_lsh, draw_hasher
 from sklearn_slide._samples import as_rows, place_features, scale_rows
@@ -86,6 +88,7 @@ class Model:
     network: Network
     training: TrainingState | None
     settings: ModelSettings
+    labels: Labels
     input_scale: float  # X is multiplied by it
     n_features: int  # of X
     places: np.ndarray | None  # int32 (n_features,): rows of features in the network, -1 for none; None: all
@@ -103,6 +106,11 @@ class Model:
         if self.hasher is None:
             network = self.network
             self.hasher = draw_hasher(self.settings.lsh, network.n_units, network.n_labels, self.seed)
+
+    @property
+    def out_activation(self):
+        """The name of the output activation, one of OUTPUT_ACTIVATIONS."""
+        return LOSSES[self.settings.loss].out_activation if self.labels.multilabel else "softmax"
 
     def rows(self, X):
         """Turn validated samples X into the Rows that the network takes."""
@@ -302,6 +310,7 @@ def join(models):
         network=Network(hidden, None, output, direct, networks[0].activation),
         training=TrainingState(state, models[0].training.lengths, models[0].training.crowded),
         settings=models[0].settings,
+        labels=models[0].labels,
         input_scale=models[0].input_scale,
         n_features=models[0].n_features,
         places=None,

@@ -124,8 +124,9 @@ def test_a_missing_stamp_warns():
     assert vars(model) == vars(make())
 
 
-def test_a_form_that_is_no_longer_read():
-    state = vars(make()) | {"_network": (), "_tables": (), "_sklearn_slide_version": "0.1.0"}
+@pytest.mark.parametrize("old", [{"_network": (), "_tables": ()}, {"_model": None, "_labels": None}])
+def test_a_form_that_is_no_longer_read(old):
+    state = vars(make()) | {"_sklearn_slide_version": "0.1.0", **old}
     stored = pickle.dumps(_Stored(state))
     with pytest.raises(
         ValueError, match=r"stored by sklearn-slide 0.1.0 in a form that is no longer read. Fit"
