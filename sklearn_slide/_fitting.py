@@ -153,11 +153,12 @@ class FittingMixin:
 
     def _fit_bytes(self, samples, labels):
         """Bound the memory that a fit to the samples takes beside the data, in bytes."""
-        n_labels = len(labels)
-        n_hashed = make_sampler(n_labels, self.n_active, self.negatives).n_hashed
-        return fit_bytes(
-            samples, self._settings(labels), self.n_features_in_, n_labels, self.n_estimators, n_hashed
-        )
+        settings, n_hashed = self._settings(labels), self._sampler(labels).n_hashed
+        return fit_bytes(samples, settings, self.n_features_in_, len(labels), self.n_estimators, n_hashed)
+
+    def _sampler(self, labels):
+        """Return the Sampler of active labels, of which these are all."""
+        return make_sampler(len(labels), self.n_active, self.negatives)
 
     def _go_on(self, samples, labels):
         """Return the Model to train with later Samples, and these as it takes them.
@@ -168,7 +169,7 @@ class FittingMixin:
         sizes = [layer.shape[1] for layer in model.network.hidden]
         places = labels.places_of(model.labels)
         require_memory(
-            growth_bytes(model, samples, len(labels)),
+            growth_bytes(model, samples, len(labels), self._sampler(labels).n_hashed),
             f"A network of {model.n_features} features, {sizes} hidden units and {len(labels)} labels",
             "Add fewer labels, or give fewer samples at a time.",
         )
