@@ -28,7 +28,7 @@ class SlideClassifier(
     and some other negatives are scored and updated, by several threads at once and without locks [1]_.
 
     Parameters marked *fixed* stay as they were in the first fit: a warm start and `partial_fit` refuse other
-    ones. All others may change at any time.
+    ones. All others may change at any time, and count from then on, but for `random_state`.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ class SlideClassifier(
 
     n_estimators : int, default=1
         Networks that `fit` trains from different random numbers, and joins to one with so many times the
-        hidden units, whose scores are their means. More need one hidden layer; `partial_fit` trains one.
+        hidden units, whose scores are their means. More need one hidden layer. A warm start and `partial_fit`
+        train the joined network further, and a first call of `partial_fit` trains one. *Fixed*.
 
     learning_rate : {'linear', 'constant'}, default='linear'
         'linear' lets `learning_rate_init` fall to zero over the `max_iter` epochs of `fit`, 'constant' keeps
@@ -131,7 +132,8 @@ class SlideClassifier(
 
     random_state : int, RandomState instance, default=None
         Determines random numbers for first weights, hash functions, the order of samples and the sampling of
-        labels. Pass an int for reproducible results; they are bit-identical with one thread.
+        labels. Pass an int for reproducible results; they are bit-identical with one thread. It counts in a
+        first fit, from which a warm start and `partial_fit` go on with the numbers that would come next.
 
     n_jobs : int, default=None
         The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context.
@@ -320,7 +322,8 @@ class SlideClassifier(
 
         Notes
         -----
-        After an error or an interrupt the classifier has the attributes that it had before.
+        After an error or an interrupt the classifier has the attributes that it had before. A warm start
+        trains their weights in place, and leaves them as a failed `partial_fit` does.
 
         Examples
         --------
@@ -392,8 +395,11 @@ class SlideClassifier(
 
         Notes
         -----
-        After an argument was refused, everything is as before. After an interrupt, or if the weights diverge,
-        the weights are as far as they were trained, and finite; the other attributes are as before.
+        After an argument was refused, everything is as before. After an interrupt, the weights are as far as
+        they were trained; the other attributes are as before. If the weights diverge, the classifier is
+        marked: predictions and further training raise a ValueError until `fit` begins anew, with
+        ``warm_start=False``. Keep a copy (``copy.deepcopy``) where that would be costly. After a first call
+        that failed, it is not fitted.
 
         Examples
         --------

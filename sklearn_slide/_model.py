@@ -31,6 +31,7 @@ class ModelSettings:
     loss: str  # one of LOSSES
     solver: str  # one of SOLVERS
     direct_limit: int
+    n_estimators: int
     init: str
     lsh: LSH
 
@@ -55,6 +56,7 @@ class ModelSettings:
             loss=loss,
             solver=estimator.solver,
             direct_limit=estimator.direct_limit if sizes else 0,
+            n_estimators=estimator.n_estimators,
             init=estimator.init,
             lsh=lsh,
         )
@@ -123,6 +125,7 @@ class Model:
         these is then in another one.
         """
         self.require_trainable()
+        self.require_sound()
         self.require_settings(settings)
         training = self.training
         parts = self.network, self.hasher, training.solver, training.index, training.crowded
@@ -145,7 +148,7 @@ class Model:
         return any(own.weights is its.weights for own, its in pairs)
 
     def require_sound(self):
-        """Raise ValueError if the weights are not fit for predictions."""
+        """Raise ValueError if the weights are not fit for predictions, nor to be trained further."""
         if self.diverged:
             raise ValueError(
                 "The weights diverged in the last partial_fit or warm start, which raised an error. Fit "

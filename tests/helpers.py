@@ -42,7 +42,7 @@ def make_labels(n_labels):
 def make_model(samples, n_features, n_labels, seed=3, **settings):
     """Return the Model that training on Samples begins with, for these ModelSettings."""
     defaults = {"hidden_layer_sizes": (8,), "activation": "identity", "loss": "sigmoid", "solver": "adagrad"}
-    defaults |= {"direct_limit": 1000, "init": "centroid", "lsh": LSH()}
+    defaults |= {"direct_limit": 1000, "n_estimators": 1, "init": "centroid", "lsh": LSH()}
     return first_model(
         samples, ModelSettings(**defaults | settings), n_features, make_labels(n_labels), 1.0, seed, 1
     )

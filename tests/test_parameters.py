@@ -1,6 +1,7 @@
 """Parameters: which are fixed after a first fit and which may change, and those of the hash tables."""
 
 import pickle
+import re
 from copy import deepcopy
 
 import numpy as np
@@ -24,6 +25,7 @@ FIXED = [
     ("solver", "adam", "'adagrad'", "'adam'"),
     ("direct_limit", 3, "1000", "3"),
     ("init", "random", "'centroid'", "'random'"),
+    ("n_estimators", 2, "1", "2"),
     ("lsh", LSH(n_tables=49), r"LSH\(\)", r"LSH\(n_tables=49\)"),
 ]
 
@@ -137,6 +139,31 @@ def test_other_parameters_may_change_and_do(data, both, change):
         assert differ(one, two)
 
 
+def test_a_joined_network_is_trained_further_under_its_number_of_networks(data):
+    model = make(n_estimators=2, warm_start=True).fit(*data)
+    for how in ("partial_fit", "warm start"):
+        n_epochs = model.n_iter_
+        assert go_on(model, how, *data).n_iter_ == n_epochs + (1 if how == "partial_fit" else 2)
+        assert model.coefs_[0].shape == (40, 24)
+        with pytest.raises(
+            ValueError, match=r"^n_estimators cannot change .*n_estimators=2, .* now has 1. Set"
+        ):
+            go_on(deepcopy(model).set_params(n_estimators=1), how, *data)
+    # partial_fit alone trains one
+    assert make(n_estimators=2).partial_fit(*data).partial_fit(*data).coefs_[0].shape == (40, 12)
+
+
+def test_every_parameter_is_fixed_or_may_change():
+    fixed = {name for name, *_ in FIXED}
+    free = {name for _, change in CHANGES for name in change}
+    others = {"class_weight", "n_jobs", "verbose", "retrieval", "random_state", "warm_start"}  # tested apart
+    assert fixed | free | others == make().get_params(deep=False).keys()
+    assert not fixed & free
+    doc = dict(re.findall(r"^    (\w+) : .*default.*\n((?:      .*\n)+)", type(make()).__doc__, re.MULTILINE))
+    assert {name for name, text in doc.items() if "*Fixed*" in text} == fixed
+    assert doc.keys() == make().get_params(deep=False).keys()
+
+
 def test_class_weights_may_change():
     X, y = load_iris(return_X_y=True)
     model = make().fit(X, y)
@@ -144,7 +171,7 @@ def test_class_weights_may_change():
     assert differ(one.partial_fit(X, y), two.partial_fit(X, y))
 
 
-@pytest.mark.parametrize("change", [{"random_state": 7}, {"n_estimators": 2}, {"retrieval": "lsh"}])
+@pytest.mark.parametrize("change", [{"random_state": 7}, {"retrieval": "lsh"}])
 def test_what_goes_on_without_effect_on_training(data, change):
     model = make().fit(*data).set_params(warm_start=True)
     assert_same(deepcopy(model).set_params(**change).fit(*data), deepcopy(model).fit(*data))
