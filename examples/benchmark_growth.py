@@ -111,7 +111,7 @@ def measure_rows(sizes):
 
     The instructions are the same for each size of the layer; only the memory is more distant.
     """
-    import benchmark_sampled_layer as layer
+    import sampled_layers as layer
 
     rng, found = np.random.default_rng(0), []
     weights = rng.standard_normal((max(sizes), N_UNITS), dtype=np.float32) / 16
