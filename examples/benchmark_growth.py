@@ -111,7 +111,7 @@ def measure_rows(sizes):
 
     The instructions are the same for each size of the layer; only the memory is more distant.
     """
-    import benchmark_sampled_layer as layer
+    import sampled_layers as layer
 
     rng, found = np.random.default_rng(0), []
     weights = rng.standard_normal((max(sizes), N_UNITS), dtype=np.float32) / 16
@@ -210,8 +210,9 @@ def measure_all(sizes, n_samples, n_repeats, work):
 def count_rebuilds(n_samples, n_labels):
     """Count the builds of the tables in n_samples by the default schedule."""
     from sklearn_slide import LSH
+    from sklearn_slide._lsh import make_schedule
 
-    schedule, n_rebuilds = LSH().schedule(n_labels, n_passes=0), 0
+    schedule, n_rebuilds = make_schedule(LSH(), n_labels, n_passes=0), 0
     while schedule.due < n_samples:
         schedule.advance(schedule.due)
         n_rebuilds += 1

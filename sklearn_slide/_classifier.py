@@ -1,25 +1,27 @@
 """The estimator: its parameters, and the story of a fit."""
 
-from numbers import Integral, Real
+from numbers import Integral
 
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_slide._callbacks import CallbackSupportMixin, begin_fit
-from sklearn_slide._core.layers import ACTIVATIONS
-from sklearn_slide._core.losses import LOSSES
-from sklearn_slide._core.optimizers import SOLVERS
 from sklearn_slide._core.parallel import count_threads
 from sklearn_slide._fitting import FittingMixin
-from sklearn_slide._lsh import LSH
 from sklearn_slide._model import join
+from sklearn_slide._parameters import ParameterMixin
 from sklearn_slide._persistence import PersistenceMixin
 from sklearn_slide._predictions import PredictionMixin
 from sklearn_slide._validation import attributes_kept_on_failure
 
 
 class SlideClassifier(
-    FittingMixin, PredictionMixin, PersistenceMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    FittingMixin,
+    PredictionMixin,
+    PersistenceMixin,
+    ParameterMixin,
+    CallbackSupportMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Multi-label and multi-class classifier for very many labels, by the SLIDE algorithm.
 
@@ -28,7 +30,7 @@ class SlideClassifier(
     and some other negatives are scored and updated, by several threads at once and without locks [1]_.
 
     Parameters marked *fixed* stay as they were in the first fit: a warm start and `partial_fit` refuse other
-    ones. All others may change at any time.
+    ones. All others may change at any time, and count from then on, but for `random_state`.
 
     Parameters
     ----------
@@ -55,7 +57,8 @@ class SlideClassifier(
 
     n_estimators : int, default=1
         Networks that `fit` trains from different random numbers, and joins to one with so many times the
-        hidden units, whose scores are their means. More need one hidden layer; `partial_fit` trains one.
+        hidden units, whose scores are their means. More need one hidden layer. A warm start and `partial_fit`
+        train the joined network further, and a first call of `partial_fit` trains one. *Fixed*.
 
     learning_rate : {'linear', 'constant'}, default='linear'
         'linear' lets `learning_rate_init` fall to zero over the `max_iter` epochs of `fit`, 'constant' keeps
@@ -81,7 +84,8 @@ class SlideClassifier(
         0.1}``. A label drawn twice counts once, so that fewer than `n_active` may be scored.
 
     lsh : LSH, default=None
-        The hash tables; None stands for ``LSH()``. See :class:`LSH`. *Fixed*.
+        The hash tables; None stands for ``LSH()``. Give an :class:`LSH` to set its parameters one by one or
+        to search over them, as ``lsh__n_tables``: None has none. *Fixed*.
 
     retrieval : {'exact', 'lsh'}, default='exact'
         Whether `predict_top_k`, and `predict` for class labels, score every label, or at most 5 % of them:
@@ -130,7 +134,8 @@ class SlideClassifier(
 
     random_state : int, RandomState instance, default=None
         Determines random numbers for first weights, hash functions, the order of samples and the sampling of
-        labels. Pass an int for reproducible results; they are bit-identical with one thread.
+        labels. Pass an int for reproducible results; they are bit-identical with one thread. It counts in a
+        first fit, from which a warm start and `partial_fit` go on with the numbers that would come next.
 
     n_jobs : int, default=None
         The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context.
@@ -217,35 +222,6 @@ class SlideClassifier(
     >>> labels.shape
     (2, 3)
     """
-
-    _parameter_constraints = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "loss": [StrOptions({"auto", *LOSSES})],
-        "solver": [StrOptions(set(SOLVERS))],
-        "direct_limit": [Interval(Integral, 0, None, closed="left")],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"linear", "constant"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "init": [StrOptions({"centroid", "random"})],
-        "n_active": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
-        "negatives": [StrOptions({"auto"}), dict],
-        "lsh": [LSH, None],
-        "retrieval": [StrOptions({"exact", "lsh"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "scoring": [str, callable],
-        "shuffle": ["boolean"],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "label_weight": ["array-like", StrOptions({"propensity"}), None],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
-    }
 
     def __init__(
         self,
@@ -349,7 +325,8 @@ class SlideClassifier(
 
         Notes
         -----
-        After an error or an interrupt the classifier has the attributes that it had before.
+        After an error or an interrupt the classifier has the attributes that it had before. A warm start
+        trains their weights in place, and leaves them as a failed `partial_fit` does.
 
         Examples
         --------
@@ -360,11 +337,12 @@ class SlideClassifier(
         2
         """
         going_on = self.warm_start and self.__sklearn_is_fitted__()
-        data = self._check_data(X, y, sample_weight, going_on)
+        data, labels = self._check_data(X, y, sample_weight, self._model.labels if going_on else None)
         seeds = [self._model.seed] if going_on else self._draw_seeds(self.n_estimators)
         scale = self._scale(data[0], going_on)
-        data, validation = self._set_aside(data, X_val, y_val, seeds[0])
-        samples, rates = self._encode(data, scale), self._rates(self.max_iter, self.learning_rate == "linear")
+        data, validation = self._set_aside(data, labels, X_val, y_val, seeds[0])
+        samples = self._encode(data, labels, scale)
+        rates = self._rates(self.max_iter, self.learning_rate == "linear")
         several = len(seeds) > 1
         task = begin_fit(self, *data, "fit", len(seeds) if several else self.max_iter)
         if not going_on:
@@ -372,9 +350,9 @@ class SlideClassifier(
         models = []
         for seed in seeds:
             if going_on:
-                model, samples = self._go_on(samples)
+                model, samples = self._go_on(samples, labels)
             else:
-                model = self._first_model(samples, scale, seed)
+                model = self._first_model(samples, labels, scale, seed)
             of_network = task.begin("network", self.max_iter) if several else task
             self._train(model, samples, rates, of_network, validation, models)
             models.append(model)
@@ -420,8 +398,11 @@ class SlideClassifier(
 
         Notes
         -----
-        After an argument was refused, everything is as before. After an interrupt, or if the weights diverge,
-        the weights are as far as they were trained, and finite; the other attributes are as before.
+        After an argument was refused, everything is as before. After an interrupt, the weights are as far as
+        they were trained; the other attributes are as before. If the weights diverge, the classifier is
+        marked: predictions and further training raise a ValueError until `fit` begins anew, with
+        ``warm_start=False``. Keep a copy (``copy.deepcopy``) where that would be costly. After a first call
+        that failed, it is not fitted.
 
         Examples
         --------
@@ -432,16 +413,17 @@ class SlideClassifier(
         >>> model.partial_fit(X[900:], y[900:]).t_
         1797
         """
-        going_on, known = self.__sklearn_is_fitted__(), vars(self).get("_labels")
-        data = self._check_data(X, y, sample_weight, going_on, classes, partial=True)
+        going_on = self.__sklearn_is_fitted__()
+        known = self._model.labels if going_on else None
+        data, labels = self._check_data(X, y, sample_weight, known, classes, partial=True)
         scale = self._scale(data[0], going_on)
-        samples = self._encode(data, scale, partial=True)
+        samples = self._encode(data, labels, scale, partial=True)
         task = begin_fit(self, *data, "partial_fit", 1)
         if going_on:
-            model, samples = self._go_on(samples, known)
+            model, samples = self._go_on(samples, labels)
         else:
             self._start_history()
-            model = self._first_model(samples, scale, self._draw_seeds(1)[0])
+            model = self._first_model(samples, labels, scale, self._draw_seeds(1)[0])
         self._train(model, samples, self._rates(1, falling=False), task)
         task.end(lambda: self._as_if_stopped([self._model]))
         return self

@@ -35,9 +35,9 @@ _NO_NORM = 1e-30
 _BLOCK_WORK = 5_000_000
 
 
-def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jobs):
-    """Make the Model that training begins with, from the Samples and the ModelSettings."""
-    rng = np.random.default_rng(seed)
+def first_model(samples, settings, n_features, labels, input_scale, seed, n_jobs):
+    """Make the Model of Labels that training begins with, from the Samples and the ModelSettings."""
+    rng, n_labels = np.random.default_rng(seed), len(labels)
     direct, crowded = None, None
     if settings.direct_limit:
         gain = norm_scale(samples, DIRECT_NORM) ** 2
@@ -57,6 +57,7 @@ def first_model(samples, settings, n_features, n_labels, input_scale, seed, n_jo
             started=np.zeros(n_labels, dtype=bool),
         ),
         settings=settings,
+        labels=labels,
         input_scale=input_scale,
         n_features=n_features,
         places=None,

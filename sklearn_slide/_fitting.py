@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from sklearn_slide._core.active_set import make_sampler
+from sklearn_slide._core.active_set import check_shares, make_sampler
 from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._epochs import Diverged, run_epochs
@@ -24,7 +24,7 @@ from sklearn_slide._weights import check_weight_parameters, keep_weighted, weigh
 
 
 class FittingMixin:
-    """The steps of a fit, for a classifier that keeps its Labels as `_labels` and its Model as `_model`."""
+    """The steps of a fit, for a classifier that keeps its Model as `_model`."""
 
     def estimate_memory(self, X, y):
         """Estimate the memory that `fit` needs for X and y, without fitting.
@@ -57,36 +57,37 @@ class FittingMixin:
         """
         model = clone(self)
         model._validate_params()
-        data = model._check_data(X, y, None, going_on=False)
-        return model._fit_bytes(model._encode(data, choose_scale(as_rows(data[0]))))
+        data, labels = model._check_data(X, y, None)
+        return model._fit_bytes(model._encode(data, labels, choose_scale(as_rows(data[0]))), labels)
 
-    def _check_data(self, X, y, sample_weight, going_on, classes=None, partial=False):
-        """Validate X, y and weights, note what they tell of the labels, and return the three.
+    def _check_data(self, X, y, sample_weight, known=None, classes=None, partial=False):
+        """Validate X, y and weights; return the three, and the Labels that they tell of.
 
         Samples of weight 0 are left out, but their classes are not. Going on from a model, they must go with
-        what it knows.
+        the Labels known to it; known is None in a first call.
         """
-        if partial and going_on:
+        if partial and known is not None:
             self._validate_params()  # scikit-learn does so in a first call alone
         tell_of_compilation(self.verbose)
         check_samples(X)
         check_targets(y)
         columns, form = column_names(y), {"accept_sparse": "csr", "dtype": np.float32, "order": "C"}
         with numbers_wanted():
-            X, y = validate_data(self, X, y, **form, multi_output=True, reset=not going_on)
+            X, y = validate_data(self, X, y, **form, multi_output=True, reset=known is None)
         if not is_multilabel(y):
             y = column_or_1d(y, warn=True)
-        if going_on:
-            self._labels = self._labels.extend(y, classes, partial, columns)
+        if known is None:
+            labels = Labels.find(y, classes, partial, columns)
         else:
-            self._labels = Labels.find(y, classes, partial, columns)
+            labels = known.extend(y, classes, partial, columns)
         if sample_weight is not None:
             X, y, sample_weight = keep_weighted(X, y, sample_weight)
-        return X, y, sample_weight
+        return (X, y, sample_weight), labels
 
-    def _settings(self):
+    def _settings(self, labels):
         """Return the ModelSettings that the parameters ask for; raise ValueError if they cannot be."""
-        settings = ModelSettings.of(self, self._labels.multilabel)
+        check_shares(self.negatives)
+        settings = ModelSettings.of(self, labels.multilabel)
         if self.n_estimators > 1 and len(settings.hidden_layer_sizes) != 1:
             raise ValueError(
                 f"n_estimators={self.n_estimators} needs hidden_layer_sizes of one layer. Got "
@@ -94,10 +95,9 @@ class FittingMixin:
             )
         return settings
 
-    def _encode(self, data, scale, partial=False):
+    def _encode(self, data, labels, scale, partial=False):
         """Turn validated data into Samples, X scaled, with the weights of classes or labels."""
         X, y, sample_weight = data
-        labels = self._labels
         check_weight_parameters(self.class_weight, self.label_weight, labels.multilabel, partial)
         if self.class_weight is not None:
             X, y, sample_weight = weigh_classes(X, y, sample_weight, self.class_weight, labels.classes)
@@ -105,7 +105,7 @@ class FittingMixin:
         label_weights = weigh_labels(self.label_weight, pattern, sample_weight, len(labels))
         return make_samples(scale_rows(as_rows(X), scale), pattern, sample_weight, label_weights)
 
-    def _set_aside(self, data, X_val, y_val, seed):
+    def _set_aside(self, data, labels, X_val, y_val, seed):
         """Return the validated data to train with, and the Validation that stops training early, or None."""
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together. Got only one of them.")
@@ -116,7 +116,7 @@ class FittingMixin:
                 )
             return data, None
         if X_val is not None:
-            return data, Validation(self.scoring, *self._check_data(X_val, y_val, None, going_on=True))
+            return data, Validation(self.scoring, *self._check_data(X_val, y_val, None, labels)[0])
         data, held_out = hold_out(*data, self.validation_fraction, seed)
         return data, Validation(self.scoring, *held_out)
 
@@ -128,9 +128,9 @@ class FittingMixin:
         """Return what X is multiplied by: as in the model, or as the validated X of a first call asks for."""
         return self._model.input_scale if going_on else choose_scale(as_rows(X))
 
-    def _first_model(self, samples, scale, seed):
-        """Make the Model that training begins with."""
-        settings = self._settings()
+    def _first_model(self, samples, labels, scale, seed):
+        """Make the Model of Labels that training begins with."""
+        settings = self._settings(labels)
         if len(settings.hidden_layer_sizes) > 1 and settings.activation == "identity":
             warnings.warn(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} with activation='identity' is linear, "
@@ -140,39 +140,38 @@ class FittingMixin:
                 stacklevel=5,  # the caller of fit, past two decorators
             )
         require_memory(
-            self._fit_bytes(samples),
+            self._fit_bytes(samples, labels),
             f"n_estimators={self.n_estimators}: a network of {self.n_features_in_} features, "
-            f"hidden_layer_sizes={self.hidden_layer_sizes!r} and {len(self._labels)} labels",
+            f"hidden_layer_sizes={self.hidden_layer_sizes!r} and {len(labels)} labels",
             "Give smaller hidden_layer_sizes, at least one hidden layer, or n_estimators=1.",
         )
-        return first_model(
-            samples, settings, self.n_features_in_, len(self._labels), scale, seed, self.n_jobs
-        )
+        return first_model(samples, settings, self.n_features_in_, labels, scale, seed, self.n_jobs)
 
-    def _fit_bytes(self, samples):
+    def _fit_bytes(self, samples, labels):
         """Bound the memory that a fit to the samples takes beside the data, in bytes."""
-        n_labels = len(self._labels)
-        n_hashed = make_sampler(n_labels, self.n_active, self.negatives).n_hashed
-        return fit_bytes(
-            samples, self._settings(), self.n_features_in_, n_labels, self.n_estimators, n_hashed
-        )
+        settings, n_hashed = self._settings(labels), self._sampler(labels).n_hashed
+        return fit_bytes(samples, settings, self.n_features_in_, len(labels), self.n_estimators, n_hashed)
 
-    def _go_on(self, samples, known=None):
+    def _sampler(self, labels):
+        """Return the Sampler of active labels, of which these are all."""
+        return make_sampler(len(labels), self.n_active, self.negatives)
+
+    def _go_on(self, samples, labels):
         """Return the Model to train with later Samples, and these as it takes them.
 
-        Labels beside the known Labels get rows, and all rows their places.
+        Of the Labels, those that the model does not know get rows, and all rows their places.
         """
-        model, labels = self._model.open_to_training(self._settings()), self._labels
+        model = self._model.open_to_training(self._settings(labels))
         sizes = [layer.shape[1] for layer in model.network.hidden]
-        places = None if known is None else labels.places_of(known)
+        places = labels.places_of(model.labels)
         require_memory(
-            growth_bytes(model, samples, len(labels)),
+            growth_bytes(model, samples, len(labels), self._sampler(labels).n_hashed),
             f"A network of {model.n_features} features, {sizes} hidden units and {len(labels)} labels",
             "Add fewer labels, or give fewer samples at a time.",
         )
         samples = settle_scale(model, samples)
         if places is not None:
-            model = grow(model, places, len(labels))
+            model = grow(model, labels, places)
         learn_of(model, samples, self.n_jobs)
         return model.to_train(), samples
 

@@ -65,13 +65,13 @@ def settle_scale(model, samples):
     return samples._replace(x=scale_rows(samples.x, factor))
 
 
-def grow(model, places, n_labels):
-    """Return a Model with n_labels labels, of which the old ones stand at places, int32.
+def grow(model, labels, places):
+    """Return a Model of more Labels, among which the old ones stand at places, int32.
 
     Old labels keep their weights, biases, direct weights and solver state. New ones have random weights, as
     labels without samples. Hash functions are drawn anew.
     """
-    network, settings, training = model.network, model.settings, model.training
+    network, settings, training, n_labels = model.network, model.settings, model.training, len(labels)
     rng = np.random.default_rng((model.seed, network.n_labels))
     output = Layer(
         np.zeros((n_labels, network.n_units), dtype=np.float32), np.zeros((n_labels, 1), dtype=np.float32)
@@ -98,6 +98,7 @@ def grow(model, places, n_labels):
     return replace(
         model,
         network=network._replace(output=output, direct=direct),
+        labels=labels,
         seen_labels=seen_labels,
         training=replace(
             training,

@@ -100,37 +100,43 @@ class LSH(BaseEstimator):
         self.rehash_interval = rehash_interval
         self.rehash_growth = rehash_growth
 
-    def validate(self):
-        """Raise ValueError if a parameter is not allowed."""
-        self._validate_params()
-        if self.hash_length != "auto" and self.hash_length > longest_hash(self.family):
-            raise ValueError(
-                f"hash_length={self.hash_length!r} with family={self.family!r} would make hash codes of "
-                f"{self.hash_length * FAMILIES[self.family].hash_bits} bits. Give a hash_length from 1 to "
-                f"{longest_hash(self.family)}, or 'auto' to choose it from the number of labels."
-            )
 
-    def draw_hasher(self, n_units, n_labels, seed):
-        """Draw hash functions of vectors of n_units numbers, for the tables of n_labels labels."""
-        rng = np.random.RandomState(seed)
-        return FAMILIES[self.family].draw(n_units, self.n_tables, self._length(n_labels), rng)
+def check_lsh(lsh):
+    """Raise ValueError if a parameter of an LSH is not allowed."""
+    lsh._validate_params()
+    if lsh.hash_length != "auto" and lsh.hash_length > longest_hash(lsh.family):
+        raise ValueError(
+            f"hash_length={lsh.hash_length!r} with family={lsh.family!r} would make hash codes of "
+            f"{lsh.hash_length * FAMILIES[lsh.family].hash_bits} bits. Give a hash_length from 1 to "
+            f"{longest_hash(lsh.family)}, or 'auto' to choose it from the number of labels."
+        )
 
-    def table_bytes(self, n_labels):
-        """Compute the memory that the tables of n_labels labels take, in bytes."""
-        n_codes = 2 ** (self._length(n_labels) * FAMILIES[self.family].hash_bits)
-        return 4 * self.n_tables * (n_labels + n_codes + 1)
 
-    def _length(self, n_labels):
-        """Return the number of hashes that make up a key, for the tables of n_labels labels."""
-        return auto_hash_length(self.family, n_labels) if self.hash_length == "auto" else self.hash_length
+def draw_hasher(lsh, n_units, n_labels, seed):
+    """Draw the hash functions that an LSH asks for, of n_units numbers, for the tables of n_labels labels."""
+    rng = np.random.RandomState(seed)
+    return FAMILIES[lsh.family].draw(n_units, lsh.n_tables, _hash_length(lsh, n_labels), rng)
 
-    def chosen_selection(self):
-        """Return how labels are taken from the buckets, one of SELECTIONS."""
-        return SELECTIONS[self.selection](self.bucket_size, self.min_collisions)
 
-    def schedule(self, n_labels, n_passes):
-        """Return the RehashSchedule of tables whose first build comes after n_passes passes."""
-        interval = self.rehash_interval
-        if interval == "auto":
-            interval = auto_rehash_interval(n_labels)
-        return RehashSchedule(interval, self.rehash_growth, n_passes)
+def table_bytes(lsh, n_labels):
+    """Compute the memory that the tables of n_labels labels take, in bytes."""
+    n_codes = 2 ** (_hash_length(lsh, n_labels) * FAMILIES[lsh.family].hash_bits)
+    return 4 * lsh.n_tables * (n_labels + n_codes + 1)
+
+
+def _hash_length(lsh, n_labels):
+    """Return the number of hashes that make up a key, for the tables of n_labels labels."""
+    return auto_hash_length(lsh.family, n_labels) if lsh.hash_length == "auto" else lsh.hash_length
+
+
+def make_selection(lsh):
+    """Return how labels are taken from the buckets, one of SELECTIONS."""
+    return SELECTIONS[lsh.selection](lsh.bucket_size, lsh.min_collisions)
+
+
+def make_schedule(lsh, n_labels, n_passes):
+    """Return the RehashSchedule of tables whose first build comes after n_passes passes."""
+    interval = lsh.rehash_interval
+    if interval == "auto":
+        interval = auto_rehash_interval(n_labels)
+    return RehashSchedule(interval, lsh.rehash_growth, n_passes)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_slide._first_weights import count_products
+from sklearn_slide._lsh import table_bytes
 
 # Where Linux tells a container the limit of its memory, in bytes: control groups of version 2 and 1.
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -78,18 +79,32 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
     n_units = sizes[-1] if sizes else n_features
     # sums of hidden vectors, with these or with random weights for labels without samples
     first_weights = 4 * n_units * (n_labels + max(samples.x.n_rows, n_labels))
-    tables = settings.lsh.table_bytes(n_labels) if n_hashed else 0
+    tables = table_bytes(settings.lsh, n_labels) if n_hashed else 0
     codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
     networks = n_estimators * network
     most = networks + max(first_weights, tables + codes)
     return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy
 
 
-def growth_bytes(model, samples, n_labels):
-    """Bound the memory that the network of a Model takes once it has n_labels labels, in bytes."""
-    network, settings = model.network, model.settings
-    sizes = [layer.shape[1] for layer in network.hidden]
-    n_pairs = min(count_products(samples), settings.direct_limit * model.n_features)
+def growth_bytes(model, samples, n_labels, n_hashed):
+    """Bound the memory that a Model takes while it learns of Samples, beside the data, in bytes.
+
+    n_labels are those that it has then, n_hashed the labels that a sample takes from hash tables. What it
+    replaces is held until the call has ended, for a failure brings it back.
+    """
+    network, settings, n_units = model.network, model.settings, model.network.n_units
+    grows = n_labels > network.n_labels
+    output = network_bytes(n_units, n_labels, (), settings.solver) if grows else 0
+    n_old = n_new = 0
     if network.direct is not None:
-        n_pairs += len(network.direct.labels)
-    return network_bytes(model.n_features, n_labels, sizes, settings.solver, n_pairs)
+        n_old = len(network.direct.labels)
+        n_new = min(count_products(samples), max(0, settings.direct_limit * model.n_features - n_old))
+    merged, found = 8 * (n_old + n_new), 8 * 2 * n_new  # direct weights; new ones alone, sorted and not
+    if grows:
+        found += 8 * n_old  # old ones with other places
+    n_unseen = min(n_labels - int(model.seen_labels.sum()), len(samples.y.indices))
+    first_weights = 4 * n_units * (2 * n_unseen + samples.x.n_rows) if n_unseen else 0
+    codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0
+    made = n_hashed and (grows or model.training.index is None)
+    tables = table_bytes(settings.lsh, n_labels) if made else 0
+    return held_bytes(vars(model)) + output + merged + max(found + first_weights, tables + codes)

@@ -9,12 +9,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._core.layers import Layer, LayerState, Network, NetworkState
+from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.matrices import Quantized, float_rows, quantize
 from sklearn_slide._core.optimizers import Adagrad, Adam
 from sklearn_slide._core.sgd import Index
 from sklearn_slide._core.tables import RehashSchedule
+from sklearn_slide._labels import Labels
 from sklearn_slide._lengths import Lengths
-from sklearn_slide._lsh import LSH
+from sklearn_slide._lsh import LSH, check_lsh, draw_hasher
 from sklearn_slide._samples import as_rows, place_features, scale_rows
 
 DTYPES = ("float32", "float16", "int8")
@@ -29,6 +31,7 @@ class ModelSettings:
     loss: str  # one of LOSSES
     solver: str  # one of SOLVERS
     direct_limit: int
+    n_estimators: int
     init: str
     lsh: LSH
 
@@ -43,7 +46,7 @@ class ModelSettings:
                 f"linear model. Got {estimator.hidden_layer_sizes!r}."
             )
         lsh = LSH() if estimator.lsh is None else LSH(**estimator.lsh.get_params())
-        lsh.validate()
+        check_lsh(lsh)
         loss = estimator.loss
         if loss == "auto":
             loss = "sigmoid" if multilabel else "softmax"
@@ -53,6 +56,7 @@ class ModelSettings:
             loss=loss,
             solver=estimator.solver,
             direct_limit=estimator.direct_limit if sizes else 0,
+            n_estimators=estimator.n_estimators,
             init=estimator.init,
             lsh=lsh,
         )
@@ -87,6 +91,7 @@ class Model:
     network: Network
     training: TrainingState | None
     settings: ModelSettings
+    labels: Labels
     input_scale: float  # X is multiplied by it
     n_features: int  # of X
     places: np.ndarray | None  # int32 (n_features,): rows of features in the network, -1 for none; None: all
@@ -103,7 +108,12 @@ class Model:
     def __post_init__(self):
         if self.hasher is None:
             network = self.network
-            self.hasher = self.settings.lsh.draw_hasher(network.n_units, network.n_labels, self.seed)
+            self.hasher = draw_hasher(self.settings.lsh, network.n_units, network.n_labels, self.seed)
+
+    @property
+    def out_activation(self):
+        """The name of the output activation, one of OUTPUT_ACTIVATIONS."""
+        return LOSSES[self.settings.loss].out_activation if self.labels.multilabel else "softmax"
 
     def rows(self, X):
         """Turn validated samples X into the Rows that the network takes."""
@@ -139,7 +149,7 @@ class Model:
         return any(own.weights is its.weights for own, its in pairs)
 
     def require_sound(self):
-        """Raise ValueError if the weights are not fit for predictions or training."""
+        """Raise ValueError if the weights are not fit for predictions, nor to be trained further."""
         if self.diverged:
             raise ValueError(
                 "The weights diverged in the last partial_fit or warm start, which raised an error. Fit "
@@ -304,6 +314,7 @@ def join(models):
         network=Network(hidden, None, output, direct, networks[0].activation),
         training=replace(models[0].training, solver=state, index=None, schedule=None),
         settings=models[0].settings,
+        labels=models[0].labels,
         input_scale=models[0].input_scale,
         n_features=models[0].n_features,
         places=None,

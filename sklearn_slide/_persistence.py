@@ -40,7 +40,7 @@ class PersistenceMixin:
     def __setstate__(self, state):
         state = dict(state)
         name, version = type(self).__name__, state.pop(_STAMP, "of unknown version")
-        if "_network" in state:
+        if "_network" in state or "_labels" in state:
             raise ValueError(
                 f"This {name} was stored by sklearn-slide {version} in a form that is no longer read. Fit "
                 "it again, or read it with the version that stored it."

@@ -8,7 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_slide._core.compilation import tell_of_compilation
-from sklearn_slide._core.losses import LOG_ACTIVATIONS, LOSSES, OUTPUT_ACTIVATIONS
+from sklearn_slide._core.losses import LOG_ACTIVATIONS, OUTPUT_ACTIVATIONS
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._input_forms import check_samples, numbers_wanted
 from sklearn_slide._memory import require_memory
@@ -20,7 +20,11 @@ from sklearn_slide._sparse import check_indices
 
 
 class PredictionMixin:
-    """The predict family and the fitted attributes of a classifier that has `_model` and `_labels`."""
+    """The predict family and the fitted attributes of a classifier that has `_model` and `_ranker`.
+
+    Predictions read `_ranker` once, and attributes `_model`: what they take belongs together, even if another
+    thread trains the classifier and puts a model of more labels in place.
+    """
 
     def __sklearn_is_fitted__(self):
         return "_model" in vars(self)
@@ -36,13 +40,12 @@ class PredictionMixin:
     @property
     def classes_(self):
         """Class labels, or the numbers of columns of a multi-label y: ndarray of shape ``(n_outputs_,)``."""
-        self._require_fitted()
-        return self._labels.classes
+        return self._require_fitted().labels.classes
 
     @property
     def n_outputs_(self):
         """Number of outputs, one for each label."""
-        return len(self._require_fitted().seen_labels)
+        return len(self._require_fitted().labels)
 
     @property
     def n_layers_(self):
@@ -52,8 +55,7 @@ class PredictionMixin:
     @property
     def out_activation_(self):
         """Name of the output activation: 'softmax' for class labels or the softmax loss, else 'logistic'."""
-        loss = LOSSES[self._require_fitted().settings.loss]
-        return loss.out_activation if self._labels.multilabel else "softmax"
+        return self._require_fitted().out_activation
 
     @property
     def n_iter_(self):
@@ -137,7 +139,7 @@ class PredictionMixin:
         if not isinstance(k, Integral) or k < 1:
             raise ValueError(f"k must be an int of at least 1. Got {k!r}.")
         positions, scores = self._rank(ranker, x, min(int(k), ranker.n_labels))
-        return self._labels.decode(positions), scores
+        return ranker.model.labels.decode(positions), scores
 
     def predict(self, X):
         """Predict class labels, or the labels with a probability above a half for a multi-label y.
@@ -166,15 +168,16 @@ class PredictionMixin:
         (300, 40)
         """
         ranker, x = self._prepare(X)
-        if not self._labels.multilabel:
-            return self._labels.decode(self._rank(ranker, x, 1)[0][:, 0])
-        if self.out_activation_ == "logistic":
+        labels = ranker.model.labels
+        if not labels.multilabel:
+            return labels.decode(self._rank(ranker, x, 1)[0][:, 0])
+        if ranker.model.out_activation == "logistic":
             # p > 1/2 where the score is positive
             pattern = Pattern(*ranker.positive(x, self._report(x)))
         else:
             likely = sp.csr_array(self._probabilities(ranker, x) > 0.5)
             pattern = Pattern(likely.indptr, likely.indices)
-        return self._labels.indicator(pattern)
+        return labels.indicator(pattern)
 
     def score(self, X, y, sample_weight=None):
         """Compute the accuracy of `predict`: for a multi-label y, the share of samples with all labels right.
@@ -234,8 +237,9 @@ class PredictionMixin:
         >>> SlideClassifier(random_state=0).fit(X, y).decision_function(X).shape
         (1797, 10)
         """
-        scores = self._dense_scores(*self._prepare(X))
-        if not self._labels.multilabel and self.n_outputs_ == 2:
+        ranker, x = self._prepare(X)
+        scores = self._dense_scores(ranker, x)
+        if not ranker.model.labels.multilabel and ranker.n_labels == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
 
@@ -296,8 +300,9 @@ class PredictionMixin:
         >>> bool((SlideClassifier(random_state=0).fit(X, y).predict_log_proba(X) <= 0).all())
         True
         """
-        scores = self._dense_scores(*self._prepare(X), copies=4)
-        return LOG_ACTIVATIONS[self.out_activation_](scores.astype(np.float64))
+        ranker, x = self._prepare(X)
+        scores = self._dense_scores(ranker, x, copies=4)
+        return LOG_ACTIVATIONS[ranker.model.out_activation](scores.astype(np.float64))
 
     def compact(self, dtype="float32"):
         """Drop what only training needs, and round the weights if asked for, to serve predictions.
@@ -347,10 +352,7 @@ class PredictionMixin:
         self._model, self._ranker = model, Ranker(model)
 
     def _prepare(self, X, check_input=True):
-        """Return the Ranker and the Rows of X, validated if asked for.
-
-        They are of one model, even if another thread trains the classifier and puts a larger one in place.
-        """
+        """Return the Ranker and the Rows of X, validated if asked for."""
         check_is_fitted(self)
         if check_input:
             check_samples(X)
@@ -381,7 +383,7 @@ class PredictionMixin:
         For class labels that is the softmax for each loss: where labels are true independently of each other
         with odds exp(z), the probability that just this one is true, given that one is.
         """
-        return OUTPUT_ACTIVATIONS[self.out_activation_](self._dense_scores(ranker, x, copies=4))
+        return OUTPUT_ACTIVATIONS[ranker.model.out_activation](self._dense_scores(ranker, x, copies=4))
 
     def _dense_scores(self, ranker, x, copies=1):
         """Compute the score of every label, if that many copies of the array fit in memory."""

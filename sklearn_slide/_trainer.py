@@ -10,6 +10,7 @@ from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.parallel import count_threads, rows_of_round, run_parts, split_range, thread_pool
 from sklearn_slide._core.sgd import Engine, Epoch, Index, make_scratch, pass_work, train_chunk
 from sklearn_slide._core.tables import allocate_tables, rebuild_tables
+from sklearn_slide._lsh import make_schedule, make_selection
 from sklearn_slide._samples import labels_with_entries, rows_by_feature
 
 
@@ -72,9 +73,9 @@ class Trainer:
         network, training = model.network, model.training
         sampler = make_sampler(network.n_labels, settings.n_active, settings.negatives)
         if sampler.n_hashed and training.index is None:
-            tables = allocate_tables(model.hasher, network.n_labels)
-            training.index = Index(model.hasher, tables, model.settings.lsh.chosen_selection())
-            training.schedule = model.settings.lsh.schedule(network.n_labels, model.n_passes)
+            lsh, tables = model.settings.lsh, allocate_tables(model.hasher, network.n_labels)
+            training.index = Index(model.hasher, tables, make_selection(lsh))
+            training.schedule = make_schedule(lsh, network.n_labels, model.n_passes)
         self.engine = Engine(
             batch=Batch(samples.x, network),
             state=training.solver,

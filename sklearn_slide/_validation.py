@@ -14,8 +14,9 @@ def attributes_kept_on_failure(method):
         try:
             return method(estimator, *args, **kwargs)
         except BaseException:
-            vars(estimator).clear()
-            vars(estimator).update(before)
+            vars(estimator).update(before)  # first, for another thread may be predicting
+            for name in vars(estimator).keys() - before.keys():
+                del vars(estimator)[name]
             if "_ranker" in before:
                 before["_ranker"].forget()  # training may have changed the weights in place
             raise

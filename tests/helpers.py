@@ -3,13 +3,14 @@
 from functools import cache
 from types import FunctionType
 
+import numpy as np
 import reference
 from numpy.testing import assert_array_equal
 
 from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide._core.compilation import njit
 from sklearn_slide._first_weights import first_model
-from sklearn_slide._labels import encode_indicator
+from sklearn_slide._labels import Labels, encode_indicator
 from sklearn_slide._model import ModelSettings
 from sklearn_slide._samples import as_rows, make_samples
 from sklearn_slide._trainer import Trainer, TrainingSettings
@@ -33,11 +34,18 @@ def to_samples(X, Y, weights=None, label_weights=None):
     return make_samples(as_rows(X), encode_indicator(Y), weights, label_weights)
 
 
+def make_labels(n_labels):
+    """Return the Labels of a sparse indicator with so many columns."""
+    return Labels(np.arange(n_labels), multilabel=True, sparse=True, dtype=bool)
+
+
 def make_model(samples, n_features, n_labels, seed=3, **settings):
     """Return the Model that training on Samples begins with, for these ModelSettings."""
     defaults = {"hidden_layer_sizes": (8,), "activation": "identity", "loss": "sigmoid", "solver": "adagrad"}
-    defaults |= {"direct_limit": 1000, "init": "centroid", "lsh": LSH()}
-    return first_model(samples, ModelSettings(**defaults | settings), n_features, n_labels, 1.0, seed, 1)
+    defaults |= {"direct_limit": 1000, "n_estimators": 1, "init": "centroid", "lsh": LSH()}
+    return first_model(
+        samples, ModelSettings(**defaults | settings), n_features, make_labels(n_labels), 1.0, seed, 1
+    )
 
 
 def train_model(X, Y, n_active=40, **settings):

@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from helpers import assert_same
+from helpers import assert_same, make_labels
 from numpy.testing import assert_allclose, assert_array_equal
 from test_persistence import arrays_in
 
@@ -206,6 +206,7 @@ def by_hand():
         network=Network(first, None, output, direct, Identity()),
         training=TrainingState(None, None, None, None),
         settings=ModelSettings.of(make(), multilabel=True),
+        labels=make_labels(output.shape[0]),
         input_scale=1.0,
         n_features=5,
         places=None,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from helpers import make, to_samples
+from helpers import make, make_labels, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 
@@ -44,7 +44,7 @@ def test_growing_keeps_what_was_learned_to_the_bit(data, params, ascending):
     places = np.delete(np.arange(N_NEW), [0, *range(3, 10), 20, 24])
     if not ascending:
         places = np.random.default_rng(0).permutation(places)
-    larger = grow(model, places.astype(np.int32), N_NEW)
+    larger = grow(model, make_labels(N_NEW), places.astype(np.int32))
     old, new = rows_of_labels(model), rows_of_labels(larger)
     assert len(old) == len(new) > 3
     for before, after in zip(old, new, strict=True):

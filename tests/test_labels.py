@@ -1,10 +1,15 @@
 """Labels: which there are, and targets of every form against sets of labels."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_array_equal
+from helpers import make
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
 
+from sklearn_slide import _fitting
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._labels import Labels, encode_classes, encode_indicator, is_multilabel
 
@@ -148,3 +153,50 @@ def test_an_indicator_of_predictions():
 )
 def test_which_y_is_an_indicator(y, multilabel):
     assert is_multilabel(y) == multilabel
+
+
+@pytest.mark.parametrize(
+    "stage", ["make_samples", "settle_scale", "grow", "learn_of", "Trainer", "run_epochs"]
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_each_name_keeps_its_scores_while_classes_are_added(stage, fails, monkeypatch):
+    """As another thread would see it, whose predictions meet any stage of partial_fit."""
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["b", "d", "f"])
+    model = make(learning_rate_init=1e-30).partial_fit(X, names[y], classes=names)
+    before, n_seen = scores_by_name(model, X), []
+
+    def watched(*args):
+        now = scores_by_name(model, X)
+        n_seen.append(len(now))
+        for name in names:
+            assert_allclose(now[name], before[name], rtol=1e-5, atol=1e-5)
+        if fails:
+            raise KeyboardInterrupt
+        return function(*args)
+
+    function = getattr(_fitting, stage)
+    monkeypatch.setattr(_fitting, stage, watched)
+    y_new = np.array(["a", "e", "f"])[y]
+    more = ["a", "b", "d", "e", "f"]
+    if fails:
+        with pytest.raises(KeyboardInterrupt):
+            model.partial_fit(X, y_new, classes=more)
+    else:
+        model.partial_fit(X, y_new, classes=more)
+    # the model that has the new classes is put in place as a whole, before it is trained
+    assert n_seen == [5 if stage in ("Trainer", "run_epochs") else 3]
+    assert list(scores_by_name(model, X)) == (list(names) if fails else more)
+
+
+def scores_by_name(model, X):
+    """Return the scores of each class, of which all that a classifier tells must agree."""
+    scores, names = model.decision_function(X), model.classes_
+    assert scores.shape == (len(X), len(names)) == (len(X), model.n_outputs_)
+    assert_array_equal(model.predict(X), names[scores.argmax(axis=1)])
+    labels, best = model.predict_top_k(X, len(names))
+    assert_allclose(np.take_along_axis(scores, np.searchsorted(names, labels), axis=1), best, rtol=1e-5)
+    copied = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copied.classes_, names)
+    assert_array_equal(copied.decision_function(X), scores)
+    return dict(zip(names.tolist(), scores.T, strict=True))

@@ -61,6 +61,41 @@ def test_estimated_memory_is_what_a_fit_takes(params):
     assert 0.9 * estimate < peak < 1.15 * estimate, (peak, estimate)
 
 
+@pytest.mark.parametrize("n_known", [10_000, 20_000])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"solver": "adam"},
+        {"direct_limit": 0},
+        {"hidden_layer_sizes": (2,), "negatives": {"uniform": 1.0}},  # nearly all are direct weights
+    ],
+)
+def test_estimated_memory_is_what_a_later_call_takes(params, n_known, monkeypatch):
+    """Old and new lists of direct weights, and the layer before and after it grows, are there at a time."""
+    X, Y = make_xmc_classification(4000, n_features=3000, n_labels=20_000, random_state=0)
+    params = {"hidden_layer_sizes": (64,), "random_state": 0, **params}
+    first, later = (X[:1000], Y[:1000, :n_known].tocsr()), (X[1000:], Y[1000:])
+    SlideClassifier(**params).partial_fit(X[:9], Y[:9, :n_known]).partial_fit(
+        X[:9], Y[:9]
+    )  # loads the kernels
+    estimates = []
+
+    def noted(*args):
+        estimates.append(_memory.growth_bytes(*args))
+        return estimates[-1]
+
+    monkeypatch.setattr("sklearn_slide._fitting.growth_bytes", noted)
+    tracemalloc.start()
+    model = SlideClassifier(**params).partial_fit(*first)
+    tracemalloc.reset_peak()
+    model.partial_fit(*later)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    of_data = sum(part.nbytes for M in later for part in (M.data, M.indices, M.indptr))
+    assert 0.8 * estimates[0] < peak < estimates[0] + 2 * of_data, (peak, estimates, of_data)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("lsh", 3), ("negatives", "none"), ("n_active", -1), ("hidden_layer_sizes", (0,))]
 )

@@ -1,6 +1,7 @@
 """Parameters: which are fixed after a first fit and which may change, and those of the hash tables."""
 
 import pickle
+import re
 from copy import deepcopy
 
 import numpy as np
@@ -24,6 +25,7 @@ FIXED = [
     ("solver", "adam", "'adagrad'", "'adam'"),
     ("direct_limit", 3, "1000", "3"),
     ("init", "random", "'centroid'", "'random'"),
+    ("n_estimators", 2, "1", "2"),
     ("lsh", LSH(n_tables=49), r"LSH\(\)", r"LSH\(n_tables=49\)"),
 ]
 
@@ -137,6 +139,31 @@ def test_other_parameters_may_change_and_do(data, both, change):
         assert differ(one, two)
 
 
+def test_a_joined_network_is_trained_further_under_its_number_of_networks(data):
+    model = make(n_estimators=2, warm_start=True).fit(*data)
+    for how in ("partial_fit", "warm start"):
+        n_epochs = model.n_iter_
+        assert go_on(model, how, *data).n_iter_ == n_epochs + (1 if how == "partial_fit" else 2)
+        assert model.coefs_[0].shape == (40, 24)
+        with pytest.raises(
+            ValueError, match=r"^n_estimators cannot change .*n_estimators=2, .* now has 1. Set"
+        ):
+            go_on(deepcopy(model).set_params(n_estimators=1), how, *data)
+    # partial_fit alone trains one
+    assert make(n_estimators=2).partial_fit(*data).partial_fit(*data).coefs_[0].shape == (40, 12)
+
+
+def test_every_parameter_is_fixed_or_may_change():
+    fixed = {name for name, *_ in FIXED}
+    free = {name for _, change in CHANGES for name in change}
+    others = {"class_weight", "n_jobs", "verbose", "retrieval", "random_state", "warm_start"}  # tested apart
+    assert fixed | free | others == make().get_params(deep=False).keys()
+    assert not fixed & free
+    doc = dict(re.findall(r"^    (\w+) : .*default.*\n((?:      .*\n)+)", type(make()).__doc__, re.MULTILINE))
+    assert {name for name, text in doc.items() if "*Fixed*" in text} == fixed
+    assert doc.keys() == make().get_params(deep=False).keys()
+
+
 def test_class_weights_may_change():
     X, y = load_iris(return_X_y=True)
     model = make().fit(X, y)
@@ -144,7 +171,7 @@ def test_class_weights_may_change():
     assert differ(one.partial_fit(X, y), two.partial_fit(X, y))
 
 
-@pytest.mark.parametrize("change", [{"random_state": 7}, {"n_estimators": 2}, {"retrieval": "lsh"}])
+@pytest.mark.parametrize("change", [{"random_state": 7}, {"retrieval": "lsh"}])
 def test_what_goes_on_without_effect_on_training(data, change):
     model = make().fit(*data).set_params(warm_start=True)
     assert_same(deepcopy(model).set_params(**change).fit(*data), deepcopy(model).fit(*data))
@@ -181,22 +208,27 @@ def test_a_fitted_classifier_predicts_as_it_was_made(data, change, retrieval, mo
     [
         ("n_active", 0),
         ("negatives", "none"),
+        ("negatives", None),
         ("negatives", {"uniform": np.nan}),
+        ("negatives", {"words": 0.5}),
         ("learning_rate_init", np.nan),
         ("shuffle", "yes"),
         ("n_jobs", 1.5),
+        ("n_jobs", 0),
         ("lsh", 3),
         ("solver", "sgd"),
     ],
 )
 def test_a_bad_parameter_is_refused_in_later_calls_too(data, name, value):
-    model = make().partial_fit(*data).set_params(**{name: value})
-    before = model.coefs_[-1].copy()
+    """Nothing has changed then, not even by samples that would bring direct weights and first weights."""
+    X, Y = data
+    model = make().partial_fit(X[:9], Y[:9]).set_params(**{name: value})
     for how in ("partial_fit", "warm start"):
+        model.set_params(warm_start=how == "warm start")
+        stored = pickle.dumps(model)
         with pytest.raises(ValueError, match=name):
-            go_on(model, how, *data)
-    assert_array_equal(model.coefs_[-1], before)
-    assert model.n_iter_ == 1
+            go_on(model, how, X, Y)
+        assert pickle.dumps(model) == stored
 
 
 # Active labels
@@ -216,9 +248,13 @@ def test_a_bad_parameter_is_refused_in_later_calls_too(data, name, value):
             r"^negatives must be .*of the sources \['lsh', 'cooccurrence', 'frequency', 'uniform'\]",
         ),
         ({1: 0.1}, "^negatives must be .*of the sources"),
-        ("none", "The 'negatives' parameter"),
-        (None, "The 'negatives' parameter"),
-        (0.3, "The 'negatives' parameter"),
+        ("none", "^negatives must be 'auto' or a dict.* Got 'none'. Give {'uniform': 1.0}"),
+        (
+            None,
+            "^negatives must be 'auto' or a dict.*'frequency', 'uniform'.* Got None. Give .*n_active=None",
+        ),
+        (0.3, "^negatives must be 'auto' or a dict.* Got 0.3. Give"),
+        (["lsh"], "^negatives must be 'auto' or a dict.* Got .'lsh'.. Give"),
     ],
 )
 @pytest.mark.parametrize("n_active", [15, None])
@@ -333,3 +369,34 @@ def test_tables_as_they_are_written():
     assert repr(make(lsh=LSH(bucket_size=9)).lsh) == "LSH(bucket_size=9)"
     assert "lsh=LSH(n_tables=3)" in repr(make(lsh=LSH(n_tables=3)))
     assert make(lsh=LSH()).get_params()["lsh__rehash_growth"] == 1.5
+
+
+# Parameters of an lsh that is None
+
+
+@pytest.mark.parametrize("lsh", [None, LSH, {"n_tables": 3}])
+@pytest.mark.parametrize("params", [{"lsh__n_tables": 20}, {"max_iter": 9, "lsh__n_tables": 20}])
+def test_what_is_no_lsh_has_no_parameters(lsh, params):
+    model = make(lsh=lsh)
+    message = r"^lsh__n_tables=20 cannot be set: lsh=.* has no parameters. Pass lsh=LSH\(\)"
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        make(lsh=LSH()).set_params(lsh=lsh, **params)
+    assert vars(model) == vars(make(lsh=lsh))
+
+
+def test_tables_and_their_parameters_are_set_together():
+    model = make().set_params(lsh__n_tables=20, lsh=LSH("dwta"))
+    assert model.lsh.get_params() == LSH("dwta", n_tables=20).get_params()
+    assert model.set_params(lsh__n_tables=30, n_active=9) is model
+    assert (model.lsh.n_tables, model.n_active) == (30, 9)
+    assert model.set_params() is model
+    with pytest.raises(ValueError, match="Invalid parameter 'tables' for estimator LSH"):
+        model.set_params(lsh__tables=3)
+
+
+def test_a_search_over_the_parameters_of_no_tables_says_what_to_do(data):
+    grid = {"lsh__n_tables": [10, 20]}
+    with pytest.raises(ValueError, match=r"lsh=None has no parameters. Pass lsh=LSH\(\)"):
+        GridSearchCV(make(), grid, scoring=top_k_scorer("precision_at_k", k=1), cv=KFold(2)).fit(*data)

@@ -1,7 +1,9 @@
 """Stored classifiers: what they weigh, who may read them, and in which version."""
 
 import copy
+import importlib
 import pickle
+import pkgutil
 import warnings
 
 import joblib
@@ -13,6 +15,10 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_slide
 from sklearn_slide import LSH, SlideClassifier
+from sklearn_slide._core.active_set import SELECTIONS
+from sklearn_slide._core.hashing import FAMILIES
+from sklearn_slide._core.losses import LOSSES
+from sklearn_slide._core.optimizers import SOLVERS
 from sklearn_slide._labels import Labels
 from sklearn_slide._model import Model, TrainingState
 from sklearn_slide.datasets import make_xmc_classification
@@ -118,8 +124,9 @@ def test_a_missing_stamp_warns():
     assert vars(model) == vars(make())
 
 
-def test_a_form_that_is_no_longer_read():
-    state = vars(make()) | {"_network": (), "_tables": (), "_sklearn_slide_version": "0.1.0"}
+@pytest.mark.parametrize("old", [{"_network": (), "_tables": ()}, {"_model": None, "_labels": None}])
+def test_a_form_that_is_no_longer_read(old):
+    state = vars(make()) | {"_sklearn_slide_version": "0.1.0", **old}
     stored = pickle.dumps(_Stored(state))
     with pytest.raises(
         ValueError, match=r"stored by sklearn-slide 0.1.0 in a form that is no longer read. Fit"
@@ -165,6 +172,15 @@ def test_tables_are_kept_from_one_call_to_the_next(task, params, tmp_path):
     assert 0 < n_rebuilt < 4
 
 
+def test_every_state_is_a_named_tuple_by_itself():
+    """Skops reads a class derived from a NamedTuple as a tuple."""
+    names = [module.name for module in pkgutil.walk_packages(sklearn_slide.__path__, "sklearn_slide.")]
+    values = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    classes = {value for value in values if isinstance(value, type) and issubclass(value, tuple)}
+    assert {*FAMILIES.values(), *SELECTIONS.values(), *SOLVERS.values(), *LOSSES.values()} <= classes
+    assert {cls.__bases__ for cls in classes} == {(tuple,)}
+
+
 def test_skops(task):
     """Trust no more than the types that the documentation lists."""
     sio = pytest.importorskip("skops.io", reason="skops is not installed")
@@ -198,3 +214,38 @@ def test_skops(task):
     for each in (model, read):
         each.partial_fit(X, Y)
     assert_array_equal(read.predict_top_k(X, 3)[0], model.predict_top_k(X, 3)[0])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lsh": LSH("dwta"), "activation": "tanh", "loss": "softmax"},
+        {"lsh": LSH("wta", selection="top_k"), "solver": "adam", "loss": "sigmoid+softmax"},
+        {
+            "lsh": LSH("minhash", selection="threshold"),
+            "hidden_layer_sizes": (16, 8),
+            "activation": "relu",
+            "retrieval": "lsh",
+        },
+        {"hidden_layer_sizes": (), "activation": "logistic"},
+    ],
+)
+def test_skops_reads_every_state(task, params, monkeypatch):
+    monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
+    sio = pytest.importorskip("skops.io", reason="skops is not installed")
+
+    def read_again(model):
+        stored = sio.dumps(model)
+        types = sio.get_untrusted_types(data=stored)
+        assert all(name.startswith(("sklearn_slide.", "numpy.")) for name in types)
+        return sio.loads(stored, trusted=types)
+
+    X, Y = task
+    model = make(**params).fit(X, Y)
+    read = read_again(model)
+    assert_array_equal(read.predict_top_k(X, 3)[0], model.predict_top_k(X, 3)[0])
+    assert_same(read.partial_fit(X, Y), model.partial_fit(X, Y))
+    assert_same(read.partial_fit(X[:99], Y[:99]), model.partial_fit(X[:99], Y[:99]))
+    for dtype in ("float16", "int8"):
+        small = copy.deepcopy(model).compact(dtype)
+        assert_array_equal(read_again(small).predict_top_k(X, 3)[0], small.predict_top_k(X, 3)[0])

@@ -115,6 +115,13 @@ def test_weights_that_diverged_are_not_used(task):
         for method in ("predict", "predict_top_k", "predict_proba", "decision_function"):
             with pytest.raises(ValueError, match="diverged in the last partial_fit or warm start"):
                 getattr(model, method)(X)
+        spoilt = pickle.dumps(model)
+        for go_on in (model.partial_fit, deepcopy(model).set_params(warm_start=True).fit):
+            with pytest.raises(
+                ValueError, match=r"diverged in the last partial_fit or warm start.* Fit anew"
+            ):
+                go_on(X, Y)
+        assert pickle.dumps(model) == spoilt
         assert (before.predict_top_k(X)[0] >= 0).all()
         model.set_params(learning_rate_init=0.1, warm_start=False).fit(X, Y)
         assert_array_equal(model.predict_top_k(X)[0], before.predict_top_k(X)[0])

@@ -75,13 +75,21 @@ def check_shares(shares):
     """Return a share for each source, in their order; raise ValueError if one is not allowed."""
     if isinstance(shares, str) and shares == "auto":
         return SHARES
-    numbers = all(isinstance(share, Real) and share >= 0 for share in shares.values())
-    if set(shares) - set(SHARES) or not numbers or not sum(shares.values()) <= 1 + 1e-9:
+    if not _are_shares(shares):
         raise ValueError(
             "negatives must be 'auto' or a dict of shares of n_active, numbers that are not negative and "
-            f"whose sum is at most 1, of the sources {list(SHARES)}. Got {shares!r}."
+            f"whose sum is at most 1, of the sources {list(SHARES)}. Got {shares!r}. Give {{'uniform': 1.0}} "
+            "for random labels alone, {} for none but the true ones, or n_active=None to score every label."
         )
     return {source: float(shares.get(source, 0.0)) for source in SHARES}
+
+
+def _are_shares(shares):
+    """Tell whether these are shares of sources: a dict, whose numbers sum to at most 1."""
+    if not isinstance(shares, dict) or set(shares) - set(SHARES):
+        return False
+    numbers = shares.values()
+    return all(isinstance(share, Real) and share >= 0 for share in numbers) and sum(numbers) <= 1 + 1e-9
 
 
 class ActiveSet(NamedTuple):

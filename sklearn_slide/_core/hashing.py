@@ -70,8 +70,23 @@ class SimHash(NamedTuple):
         return cls(n_features, n_tables, hash_length, hash_length * cls.hash_bits, signs)
 
 
-class _Bins(NamedTuple):
-    """The random choices of a family that looks at bins of coordinates."""
+def _draw_bins(family, n_features, n_tables, hash_length, rng):
+    """Draw the random choices of a family of bins: a permutation of the coordinates makes n_bins of them."""
+    width, n_hashes = min(family.bin_width, n_features), n_tables * hash_length
+    n_bins = family.n_bins or n_features // width
+    permutations = [rng.permutation(n_features)[: n_bins * width] for _ in range(-(-n_hashes // n_bins))]
+    positions = np.concatenate(permutations).reshape(-1, width)[:n_hashes].astype(np.int32)
+    salt = int(rng.randint(np.iinfo(np.int64).max, dtype=np.int64))
+    n_top = max(1, n_features // _FEATURES_PER_MEMBER)
+    return family(n_features, n_tables, hash_length, hash_length * _DIGIT_BITS, positions, salt, n_top)
+
+
+# The families that look at bins of coordinates have the same fields. Each is a NamedTuple by itself, not a
+# class derived from one: what stores a derived one as a NamedTuple may read it as a tuple.
+
+
+class WTA(NamedTuple):
+    """The random choices of winner-take-all; its vanilla form takes one bin of each permutation."""
 
     n_features: int  # length of the vectors, d
     n_tables: int
@@ -82,42 +97,40 @@ class _Bins(NamedTuple):
     n_top: int  # minhash: size of a vector's set
 
     hash_bits = _DIGIT_BITS
-    bin_width = 8
-
-    @classmethod
-    def draw(cls, n_features, n_tables, hash_length, rng):
-        """Draw the random choices: a permutation of the coordinates makes as many bins as fit."""
-        width, n_hashes = min(cls.bin_width, n_features), n_tables * hash_length
-        n_bins = cls.bins_of_permutation(n_features // width)
-        permutations = [rng.permutation(n_features)[: n_bins * width] for _ in range(-(-n_hashes // n_bins))]
-        positions = np.concatenate(permutations).reshape(-1, width)[:n_hashes].astype(np.int32)
-        salt = int(rng.randint(np.iinfo(np.int64).max, dtype=np.int64))
-        n_top = max(1, n_features // _FEATURES_PER_MEMBER)
-        return cls(n_features, n_tables, hash_length, hash_length * cls.hash_bits, positions, salt, n_top)
-
-    @staticmethod
-    def bins_of_permutation(n_fitting):
-        """Return how many of the bins that fit a permutation are used."""
-        return n_fitting
+    bin_width, n_bins = 8, 1  # n_bins of a permutation, None for as many as fit
+    draw = classmethod(_draw_bins)
 
 
-class WTA(_Bins):
-    """The random choices of winner-take-all; its vanilla form takes one bin of each permutation."""
+class DWTA(NamedTuple):
+    """The random choices of densified winner-take-all; the fields are those of WTA."""
 
-    @staticmethod
-    def bins_of_permutation(n_fitting):
-        """Return how many of the bins that fit a permutation are used."""
-        return 1
+    n_features: int
+    n_tables: int
+    hash_length: int
+    code_bits: int
+    positions: np.ndarray
+    salt: int
+    n_top: int
+
+    hash_bits = _DIGIT_BITS
+    bin_width, n_bins = 8, None
+    draw = classmethod(_draw_bins)
 
 
-class DWTA(_Bins):
-    """The random choices of densified winner-take-all."""
+class MinHash(NamedTuple):
+    """The random choices of min-hash; the fields are those of WTA."""
 
+    n_features: int
+    n_tables: int
+    hash_length: int
+    code_bits: int
+    positions: np.ndarray
+    salt: int
+    n_top: int
 
-class MinHash(_Bins):
-    """The random choices of min-hash."""
-
-    bin_width = 16
+    hash_bits = _DIGIT_BITS
+    bin_width, n_bins = 16, None
+    draw = classmethod(_draw_bins)
 
 
 FAMILIES = {"simhash": SimHash, "wta": WTA, "dwta": DWTA, "minhash": MinHash}
