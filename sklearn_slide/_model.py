@@ -45,6 +45,10 @@ class ModelSettings:
                 "hidden_layer_sizes must hold whole numbers of neurons, each at least 1, or be () for a "
                 f"linear model. Got {estimator.hidden_layer_sizes!r}."
             )
+        if not isinstance(estimator.lsh, LSH | None):
+            raise ValueError(
+                f"lsh must be an instance of LSH, such as LSH('dwta'), or None. Got {estimator.lsh!r}."
+            )
         lsh = LSH() if estimator.lsh is None else LSH(**estimator.lsh.get_params())
         check_lsh(lsh)
         loss = estimator.loss

@@ -25,7 +25,7 @@ class ParameterMixin:
         "init": [StrOptions({"centroid", "random"})],
         "n_active": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
         "negatives": "no_validation",  # check_shares names the sources
-        "lsh": [LSH, None],
+        "lsh": "no_validation",  # ModelSettings says how to give one
         "retrieval": [StrOptions({"exact", "lsh"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],

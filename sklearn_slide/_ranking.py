@@ -74,6 +74,18 @@ def as_array(y, name):
     return array
 
 
+def as_columns(labels, y, classes):
+    """Turn labels that an indicator y's columns are named by, in the order of classes, into their numbers."""
+    shape = getattr(y, "shape", ())
+    if classes is None or len(shape) != 2 or shape[1] != len(classes):
+        return labels
+    classes = np.asarray(classes)
+    if classes.ndim != 1 or np.array_equal(classes, np.arange(len(classes))):
+        return labels
+    order = np.argsort(classes)
+    return order[np.searchsorted(classes, labels, sorter=order)]
+
+
 def true_pairs(y, name):
     """Return the ones of a 0/1 indicator as rows and labels, int64, sorted and each once; and its shape."""
     if len(y.shape) != 2:
@@ -133,7 +145,8 @@ def top_labels(y_pred, n_labels, k):
         return top
     if y_pred.dtype.kind not in ("biuf" if sp.issparse(y_pred) else "f"):
         raise ValueError(
-            f"y_pred must hold integers (label ids) or floats (scores); got dtype {y_pred.dtype}"
+            f"y_pred must hold integers (label ids) or floats (scores); got dtype {y_pred.dtype}. For names "
+            "of columns give their positions in the classes_ of the estimator; top_k_scorer looks them up"
         )
     if y_pred.shape[1] != n_labels:
         raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 
-from sklearn_slide._ranking import as_array, compare, rank_in_rows, true_pairs
+from sklearn_slide._ranking import as_array, as_columns, compare, rank_in_rows, true_pairs
 
 __all__ = [
     "coverage_at_k",
@@ -328,6 +328,8 @@ def top_k_scorer(metric, k=5, **metric_params):
     """Make a scorer for GridSearchCV, RandomizedSearchCV and the cross-validation functions.
 
     The scorer serves whatever :func:`predict_top_k` takes, and makes neither targets nor predictions dense.
+    For an indicator y, names of labels are looked up in the estimator's ``classes_``, which has them in the
+    order of the columns.
 
     Parameters
     ----------
@@ -392,6 +394,7 @@ class _TopKScorer:
                 raise ValueError(f"sample_weight must be None, since {self._name()} takes no weights")
             params["sample_weight"] = sample_weight
         labels, _ = predict_top_k(estimator, X, self.k)
+        labels = as_columns(labels, y, getattr(estimator, "classes_", None))
         return float(self.metric(y, labels, k=self.k, **params))
 
     def _accept_sample_weight(self):

@@ -322,12 +322,6 @@ def test_a_hash_too_long_for_its_family(data):
         make(lsh=LSH("dwta", hash_length=9)).fit(*data)
 
 
-@pytest.mark.parametrize("lsh", [LSH, "LSH", {"n_tables": 3}, 3])
-def test_only_an_lsh_is_one(data, lsh):
-    with pytest.raises(ValueError, match="The 'lsh' parameter of SlideClassifier must be"):
-        make(lsh=lsh).fit(*data)
-
-
 def test_clones_have_tables_of_their_own(data):
     lsh = LSH(n_tables=20, hash_length=3)
     model = make(lsh=lsh).fit(*data)
@@ -400,3 +394,11 @@ def test_a_search_over_the_parameters_of_no_tables_says_what_to_do(data):
     grid = {"lsh__n_tables": [10, 20]}
     with pytest.raises(ValueError, match=r"lsh=None has no parameters. Pass lsh=LSH\(\)"):
         GridSearchCV(make(), grid, scoring=top_k_scorer("precision_at_k", k=1), cv=KFold(2)).fit(*data)
+
+
+@pytest.mark.parametrize("lsh", ["dwta", LSH, {"n_tables": 3}, 3])
+def test_what_is_no_lsh_is_refused_with_the_way_out(lsh, data):
+    message = r"lsh must be an instance of LSH, such as LSH\('dwta'\), or None"
+    for call in (make(lsh=lsh).fit, make(lsh=lsh).partial_fit, make(lsh=lsh).estimate_memory):
+        with pytest.raises(ValueError, match=message):
+            call(*data)

@@ -8,6 +8,7 @@ import pytest
 import reference
 import scipy.sparse as sp
 import sklearn
+from helpers import make
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_score, cross_validate
@@ -277,3 +278,23 @@ def test_repr_of_scorers():
     assert repr(top_k_scorer("recall_at_k", zero_division=1.0)).endswith("k=5, zero_division=1.0)")
     shown = repr(top_k_scorer("ps_precision_at_k", k=1, propensities=np.full(109_129, 0.5)))
     assert shown == "top_k_scorer('ps_precision_at_k', k=1, propensities=<array of shape (109129,)>)"
+
+
+@pytest.mark.parametrize("classes", [[f"tag {y % 7}{y}" for y in range(25)], list(range(25, 0, -1))])
+def test_names_of_columns_are_looked_up(data, classes):
+    X, Y = data
+    model = make(n_active=None).partial_fit(X, Y, classes=classes)
+    positions = np.argsort(-model.decision_function(X), axis=1, kind="stable")
+    scorer = top_k_scorer("precision_at_k", k=1)
+    expected = precision_at_k(Y, positions[:, :1], k=1)
+    assert expected > 0.2
+    assert scorer(model, X, Y) == scorer(make_pipeline(FunctionTransformer(), model), X, Y) == expected
+    model.set_params(warm_start=True, early_stopping=True, max_iter=1).fit(X, Y)
+    assert model.best_validation_score_ == model.validation_scores_[0] > 0.2
+
+
+def test_names_given_to_a_metric_say_the_way_out(data):
+    X, Y = data
+    model = make(n_active=None).partial_fit(X, Y, classes=[f"tag {y}" for y in range(25)])
+    with pytest.raises(ValueError, match="their positions in the classes_ of the estimator"):
+        precision_at_k(Y, model.predict_top_k(X)[0], k=1)

@@ -152,7 +152,7 @@ def test_sums_of_new_pairs_are_dense_products(data):
 def test_new_pairs_of_old_labels_begin_at_zero(data):
     X, Y = data
     model = make_model(to_samples(X[:5], Y[:5]), 40, 25)
-    model.seen_labels[:] = True
+    model.training.started[:] = True
     before = model.direct_coef().toarray()
     learn_of(model, to_samples(X, Y), 1)
     assert_array_equal(pairs_of(model), met(X, Y))
