@@ -45,35 +45,47 @@ class _Score(torch.autograd.Function):
         # the fused update writes on the weights behind autograd's back, which need not watch over them
         fused = layer.fused and ctx.needs_input_grad[1]
         ctx.save_for_backward(input, labels, *(() if fused else (weight,)))
-        ctx.layer, ctx.stepped, ctx.bias_shape = layer, False, None if bias is None else bias.shape
+        ctx.layer, ctx.stepped = layer, False
         return logits
 
     @staticmethod
     def backward(ctx, gradient):
         refuse_graph()
         input, labels, *rest = ctx.saved_tensors
-        layer = ctx.layer
+        layer, by_input, by_weight, by_bias = ctx.layer, None, None, None
         batch, residuals = sampled.ActiveRows(input.numpy(), labels.numpy()), gradient.contiguous().numpy()
-        if not rest:
-            return _step(ctx, batch, residuals), None, None, None, None
-        (weight,) = rest
-        by_input = by_weight = by_bias = None
         if ctx.needs_input_grad[0]:
             by_input = torch.empty_like(input)
-            weights, out = weight.detach().numpy(), by_input.numpy()
+            weights, out = layer.as_arrays().output.weights, by_input.numpy()
             run_rows(
                 lambda start, stop: sampled.input_gradients(batch, start, stop, residuals, weights, out),
                 len(batch.h),
                 layer.n_jobs,
-                labels.shape[1] * input.shape[1],
+                residuals.shape[1] * input.shape[1],
             )
-        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            by_weight, by_bias = _weight_gradients(layer, batch, residuals, weight)
-        return by_input, by_weight, by_bias if ctx.bias_shape else None, None, None
+        if not rest:
+            _step(ctx, batch, residuals)
+        elif ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            by_weight, by_bias = _weight_gradients(layer, batch, residuals)
+        return by_input, by_weight, by_bias if ctx.needs_input_grad[2] else None, None, None
+
+
+def _entries(layer, batch, residuals):
+    """Sort the residuals by label."""
+    counts = layer.borrow_counts()
+    entries = sampled.list_entries(batch, residuals, counts)
+    layer.return_counts(counts)
+    return entries
+
+
+def _run_labels(function, layer, batch, entries):
+    """Call function(first, last) on parts of the labels of Entries."""
+    n = len(entries.labels)
+    run_rows(function, n, layer.n_jobs, len(entries.rows) / max(n, 1) * batch.h.shape[1])
 
 
 def _step(ctx, batch, residuals):
-    """Step the active rows in place, and return the gradient by the input."""
+    """Step the active labels in place."""
     layer = ctx.layer
     if ctx.stepped:
         raise RuntimeError(
@@ -81,57 +93,47 @@ def _step(ctx, batch, residuals):
             "anew, or train without fuse_optimizer() and by an optimizer of torch."
         )
     ctx.stepped = True
-    by_input = torch.zeros(batch.h.shape)
-    out, fused, rate = by_input.numpy(), layer.as_arrays(), np.float32(layer.learning_rate)
-    broken = run_rows(
-        lambda start, stop: sampled.step_active(batch, start, stop, residuals, fused, rate, out),
-        len(batch.h),
-        layer.n_jobs,
-        2 * batch.labels.shape[1] * batch.h.shape[1],
+    entries, fused, rate = (
+        _entries(layer, batch, residuals),
+        layer.as_arrays(),
+        np.float32(layer.learning_rate),
     )
-    if sum(broken):
+    if entries.n_broken:
         raise FloatingPointError(
-            f"{sum(broken)} of {len(batch.h)} rows have an input or a gradient that is not finite; they have "
-            "stepped no weights. Lower the learning rates, or scale the input."
+            f"{entries.n_broken} of {len(batch.h)} rows have an input or a gradient that is not finite, and "
+            "no weight was stepped. Lower the learning rates, or scale the input."
         )
-    return by_input
-
-
-def _weight_gradients(layer, batch, residuals, weight):
-    """Return the gradients by weight and bias, COO of the touched rows or dense."""
-    n_labels, counts = len(weight), layer.borrow_counts()
-    touched = np.empty(min(residuals.size, n_labels), dtype=np.int64)
-    n = sampled.find_touched(batch.labels, residuals, counts, touched)
-    touched = np.sort(touched[:n])
-    n_entries = int(counts[touched].sum())
-    entries = sampled.Entries(
-        touched,
-        np.empty(n + 1, dtype=np.int64),
-        np.empty(n_entries, dtype=np.int64),
-        np.empty(n_entries, dtype=residuals.dtype),
+    _run_labels(
+        lambda first, last: sampled.step_labels(batch.h, entries, first, last, fused, rate),
+        layer,
+        batch,
+        entries,
     )
-    sampled.group_entries(batch.labels, residuals, counts, entries)
-    layer.return_counts(counts)
+
+
+def _weight_gradients(layer, batch, residuals):
+    """Return the gradients by weight and bias, COO of the touched rows or dense."""
+    entries, weight = _entries(layer, batch, residuals), layer.weight
+    n = len(entries.labels)
     if layer.sparse:
         places = np.arange(n)
         rows, biases = weight.new_empty((n, weight.shape[1])), weight.new_empty(n)
     else:
-        places = touched
-        rows, biases = torch.zeros_like(weight), weight.new_zeros(n_labels)
+        places = entries.labels
+        rows, biases = torch.zeros_like(weight), weight.new_zeros(len(weight))
     out = rows.detach().numpy(), biases.numpy()
-    work = n_entries / max(n, 1) * weight.shape[1]
-    run_rows(
+    _run_labels(
         lambda first, last: sampled.weight_gradients(batch.h, entries, first, last, places, *out),
-        n,
-        layer.n_jobs,
-        work,
+        layer,
+        batch,
+        entries,
     )
     if not layer.sparse:
         return rows, biases
-    indices = torch.from_numpy(touched)[None]
+    indices = torch.from_numpy(entries.labels)[None]
     return tuple(
-        torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
-        for values, shape in ((rows, weight.shape), (biases, (n_labels,)))
+        torch.sparse_coo_tensor(indices, values, shape, check_invariants=False)
+        for values, shape in ((rows, weight.shape), (biases, (len(weight),)))
     )
 
 

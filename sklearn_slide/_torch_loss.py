@@ -59,8 +59,8 @@ def slide_loss(output, kind="sigmoid", reduction="mean", *, floor=0.0):
         cross-entropy over them, where the true ones share a target of 1, and 'sigmoid+softmax' the mean of
         both, in which a row without a true label has no part of softmax.
     reduction : {'mean', 'sum', 'none'}, default='mean'
-        Whether the losses of the rows are averaged, added or returned. Take 'sum' with a fused optimizer:
-        each row then steps by its own gradient, as in :class:`~sklearn_slide.SlideClassifier`.
+        Whether the losses of the rows are averaged, added or returned. Take 'sum' with a fused optimizer, as
+        Adagrad's sums begin with 0.5: gradients of a mean over many rows are small beside that.
     floor : float, default=0.0
         A derivative by a logit that is at most so large becomes 0, and the label keeps its weights. The
         classifier has 0.001, which saves most of the updates late in training.

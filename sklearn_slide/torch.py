@@ -311,11 +311,12 @@ class SlideLinear(EstimatorMixin, nn.Module):
     def fuse_optimizer(self, lr):
         """Let backward step the weights in place, by row-wise Adagrad, instead of making gradients of them.
 
-        Each row of a batch steps the active weights by its own gradient, one after the other, without locks
-        between the threads of `n_jobs` and the processes that share the layer (Hogwild). An optimizer of
-        torch trains the other layers; weight and bias never get a `grad`. So there is no clipping and no
-        accumulation of their gradients, no averaging among processes (DistributedDataParallel), and a second
-        backward through one output raises RuntimeError. The state of Adagrad becomes a part of `state_dict`.
+        A label steps by the sum of its gradients over a batch, g: s += mean(g**2), w -= lr g / sqrt(s), where
+        s begins with 0.5; that is exact row-wise Adagrad as of FBGEMM. Processes that share the layer step
+        without locks (Hogwild). An optimizer of torch trains the other layers; weight and bias never get a
+        `grad`. So there is no clipping and no accumulation of their gradients, no averaging among processes
+        (DistributedDataParallel), and a second backward through one output raises RuntimeError. The sums
+        become a part of `state_dict`. Where `weight` requires no gradient, nothing steps.
 
         Parameters
         ----------

@@ -15,9 +15,9 @@ from sklearn_slide._core.active_set import (
     make_active_set,
 )
 from sklearn_slide._core.compilation import inner, njit
-from sklearn_slide._core.layers import Activity, Layer, LayerState, backward_output, score_labels
+from sklearn_slide._core.layers import Layer, LayerState, score_labels
 from sklearn_slide._core.losses import add_sigmoid_residuals, add_softmax_residuals, clear
-from sklearn_slide._core.optimizers import mean_square
+from sklearn_slide._core.optimizers import mean_square, step_rows
 from sklearn_slide._core.random_numbers import start_stream
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._core.sgd import Index, Lookups, add_retrieved, make_lookups
@@ -59,10 +59,11 @@ class Scores(NamedTuple):
 class Entries(NamedTuple):
     """Residuals by label: those of the p-th label stand from offsets[p] to offsets[p + 1]."""
 
-    labels: np.ndarray  # int64 (n_touched,), ascending
+    labels: np.ndarray  # int64 (n_touched,)
     offsets: np.ndarray  # int64 (n_touched + 1,)
     rows: np.ndarray  # int64 (n_entries,), the row of each residual
     residuals: np.ndarray  # float (n_entries,)
+    n_broken: int  # rows whose vector or residuals are not finite
 
 
 class Fused(NamedTuple):
@@ -153,77 +154,79 @@ def input_gradients(batch, start, stop, residuals, weights, gradients):
 
 
 @njit
-def find_touched(labels, residuals, counts, touched):
-    """List the labels with a residual other than 0, and count their residuals; return how many there are.
+def list_entries(batch, residuals, counts):
+    """Sort the residuals other than 0 of ActiveRows by label, and return Entries.
 
-    counts is int64 (n_labels,), zero before; touched int64, with room for all of them.
+    residuals is float (n, capacity), counts int64 (n_labels,) scratch, zero before and after.
     """
-    n = np.int64(0)
+    h, labels = batch.h, batch.labels
+    touched, n, n_entries, n_broken = np.empty(residuals.size, dtype=np.int64), 0, 0, 0
     for i in range(labels.shape[0]):
+        square = mean_square(h[i], h.shape[1])
         for a in range(count_active(labels[i])):
-            if residuals[i, a] != 0.0:
+            r = residuals[i, a]
+            if r != 0.0:
                 y = labels[i, a]
                 if counts[y] == 0:
                     touched[n] = y
                     n += 1
                 counts[y] += 1
-    return n
-
-
-@njit
-def group_entries(labels, residuals, counts, entries):
-    """Fill the Entries, whose labels are given, and set the counts of find_touched to zero again."""
-    entries.offsets[0] = 0
-    for p in range(entries.labels.shape[0]):
-        y = entries.labels[p]
-        entries.offsets[p + 1] = entries.offsets[p] + counts[y]
-        counts[y] = entries.offsets[p]
+                n_entries += 1
+                square += abs(r)
+        # a comparison, for sums may be reordered: isfinite subtracts a number from itself
+        n_broken += not square < np.inf
+    offsets, rows = np.empty(n + 1, dtype=np.int64), np.empty(n_entries, dtype=np.int64)
+    values = np.empty(n_entries, dtype=residuals.dtype)
+    offsets[0] = 0
+    for p in range(n):
+        offsets[p + 1] = offsets[p] + counts[touched[p]]
+        counts[touched[p]] = offsets[p]
     for i in range(labels.shape[0]):
         for a in range(count_active(labels[i])):
             if residuals[i, a] != 0.0:
                 y = labels[i, a]
-                q = counts[y]
-                entries.rows[q], entries.residuals[q] = i, residuals[i, a]
+                rows[counts[y]], values[counts[y]] = i, residuals[i, a]
                 counts[y] += 1
-    for p in range(entries.labels.shape[0]):
-        counts[entries.labels[p]] = 0
+    for p in range(n):
+        counts[touched[p]] = 0
+    return Entries(touched[:n], offsets, rows, values, n_broken)
+
+
+@inner
+def label_gradient(h, entries, p, gradient):
+    """Set gradient, float (n_units,), to the sum of r h over the p-th label, and return the sum of r."""
+    first, last = entries.offsets[p], entries.offsets[p + 1]
+    i, total = entries.rows[first], entries.residuals[first]
+    for u in range(gradient.shape[0]):
+        gradient[u] = total * h[i, u]
+    for q in range(first + 1, last):
+        i, r = entries.rows[q], entries.residuals[q]
+        total += r
+        for u in range(gradient.shape[0]):
+            gradient[u] += r * h[i, u]
+    return total
 
 
 @njit
 def weight_gradients(h, entries, first, last, places, weights, biases):
-    """Sum r h and r over the residuals r of the labels first to last of the Entries.
+    """Compute the gradients of the labels first to last of the Entries.
 
     The p-th of them goes to row places[p], int64, of weights, float (n, n_units), and biases, float (n,).
     """
     for p in range(first, last):
-        weight = weights[places[p]]
-        weight[:] = 0.0
-        total = h[0, 0] * 0
-        for q in range(entries.offsets[p], entries.offsets[p + 1]):
-            i, r = entries.rows[q], entries.residuals[q]
-            total += r
-            for u in range(weight.shape[0]):
-                weight[u] += r * h[i, u]
-        biases[places[p]] = total
+        biases[places[p]] = label_gradient(h, entries, p, weights[places[p]])
 
 
 @njit
-def step_active(batch, start, stop, residuals, fused, rate, gradients):
-    """Step the rows of the active labels, sample by sample, and fill gradients, float32 (n, n_units).
-
-    A row whose vector or residuals are not finite steps nothing; return how many there are.
-    """
-    one, no_units, n_broken = np.ones(1, dtype=np.float32), np.empty(0, dtype=np.int32), 0
-    for i in range(start, stop):
-        labels, of_row, h = batch.labels[i], residuals[i], batch.h[i]
-        n = count_active(labels)
-        # a comparison, for sums may be reordered: isfinite subtracts a number from itself
-        if not mean_square(h, h.shape[0]) + mean_square(of_row, n) < np.inf:
-            n_broken += 1
-            continue
-        activity = Activity(batch.h[i : i + 1], gradients[i : i + 1], no_units, one)
-        backward_output(labels, n, of_row, fused.output, fused.state, rate, activity)
-    return n_broken
+def step_labels(h, entries, first, last, fused, rate):
+    """Step the labels first to last of the Entries by Adagrad, each by its gradient over the batch."""
+    (weights, biases), (of_weights, of_biases) = fused.output, fused.state
+    gradient, total = np.empty(h.shape[1], dtype=np.float32), np.empty(1, dtype=np.float32)
+    row, one = np.empty(1, dtype=np.int32), np.ones(1, dtype=np.float32)
+    for p in range(first, last):
+        row[0], total[0] = entries.labels[p], label_gradient(h, entries, p, gradient)
+        step_rows(of_weights, weights, row, one, 1, gradient, mean_square(gradient, h.shape[1]), rate)
+        step_rows(of_biases, biases, row, one, 1, total, total[0] * total[0], rate)
 
 
 @njit
