@@ -57,7 +57,7 @@ def write_estimator(layer, estimator, hidden):
     _model_of(estimator)
     estimator = deepcopy(estimator)
     model = estimator._model = estimator._model.open_to_training(estimator._model.settings)
-    network, training, arrays = model.network, model.training, layer.as_arrays().output
+    network, training, arrays = model.network, model.training, layer._as_arrays().output
     if network.output.shape != arrays.shape:
         raise ValueError(
             f"estimator must have {arrays.shape[0]} labels and a last hidden layer of {arrays.shape[1]} "

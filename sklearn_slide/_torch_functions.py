@@ -23,47 +23,45 @@ def refuse_graph():
         )
 
 
-def score(input, weight, bias, labels, layer):
-    """Score the active labels, int64 (N, A), of input (N, in): (N, A), -inf where the label is -1."""
-    return _Score.apply(input, weight, bias, labels, layer)
+def score(input, weight, bias, batch, layer):
+    """Score the active labels of ActiveRows, the arrays of input (N, in): (N, A), -inf after the last."""
+    return _Score.apply(input, weight, bias, batch, layer)
 
 
 class _Score(torch.autograd.Function):
     """z = w_y . h + b_y of the active labels y; gradients by h, and by the rows of active labels alone."""
 
     @staticmethod
-    def forward(ctx, input, weight, bias, labels, layer):
-        logits = input.new_empty(labels.shape)
-        batch = sampled.ActiveRows(input.detach().numpy(), labels.numpy())
-        output, scores = layer.as_arrays().output, logits.numpy()
+    def forward(ctx, input, weight, bias, batch, layer):
+        logits, arrays = np.empty(batch.labels.shape, dtype=batch.h.dtype), layer._as_arrays()
         run_rows(
-            lambda start, stop: sampled.score_active(batch, start, stop, output, scores),
-            len(batch.h),
+            lambda start, stop: sampled.score_active(batch, start, stop, arrays.output, logits),
+            len(logits),
             layer.n_jobs,
-            labels.shape[1] * input.shape[1],
+            logits.shape[1] * batch.h.shape[1],
         )
-        # the fused update writes on the weights behind autograd's back, which need not watch over them
-        fused = layer.fused and ctx.needs_input_grad[1]
-        ctx.save_for_backward(input, labels, *(() if fused else (weight,)))
-        ctx.layer, ctx.stepped = layer, False
-        return logits
+        ctx.fused = layer.fused and ctx.needs_input_grad[1]
+        # autograd watches over what is saved; it need not see that the fused step writes on the weights
+        ctx.save_for_backward(input, *(() if ctx.fused else (weight,)))
+        ctx.layer, ctx.batch, ctx.arrays, ctx.stepped = layer, batch, arrays, False
+        return torch.from_numpy(logits)
 
     @staticmethod
     def backward(ctx, gradient):
         refuse_graph()
-        input, labels, *rest = ctx.saved_tensors
-        layer, by_input, by_weight, by_bias = ctx.layer, None, None, None
-        batch, residuals = sampled.ActiveRows(input.numpy(), labels.numpy()), gradient.contiguous().numpy()
+        _ = ctx.saved_tensors  # raises RuntimeError where input or weight were written on since
+        layer, batch, by_input, by_weight, by_bias = ctx.layer, ctx.batch, None, None, None
+        residuals = gradient.contiguous().numpy()
         if ctx.needs_input_grad[0]:
-            by_input = torch.empty_like(input)
-            weights, out = layer.as_arrays().output.weights, by_input.numpy()
+            out, weights = np.empty_like(batch.h), ctx.arrays.output.weights
             run_rows(
                 lambda start, stop: sampled.input_gradients(batch, start, stop, residuals, weights, out),
-                len(batch.h),
+                len(out),
                 layer.n_jobs,
-                residuals.shape[1] * input.shape[1],
+                residuals.shape[1] * out.shape[1],
             )
-        if not rest:
+            by_input = torch.from_numpy(out)
+        if ctx.fused:
             _step(ctx, batch, residuals)
         elif ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             by_weight, by_bias = _weight_gradients(layer, batch, residuals)
@@ -72,9 +70,9 @@ class _Score(torch.autograd.Function):
 
 def _entries(layer, batch, residuals):
     """Sort the residuals by label."""
-    counts = layer.borrow_counts()
+    counts = layer._borrow_counts()
     entries = sampled.list_entries(batch, residuals, counts)
-    layer.return_counts(counts)
+    layer._return_counts(counts)
     return entries
 
 
@@ -95,7 +93,7 @@ def _step(ctx, batch, residuals):
     ctx.stepped = True
     entries, fused, rate = (
         _entries(layer, batch, residuals),
-        layer.as_arrays(),
+        ctx.arrays,
         np.float32(layer.learning_rate),
     )
     if entries.n_broken:
@@ -169,7 +167,7 @@ class _Loss(torch.autograd.Function):
 
 def best(input, layer, k):
     """Return the k best scores of each row of input (N, in), and their labels, int64, both (N, k)."""
-    weight, biases = layer.weight.detach(), layer.as_arrays().output.biases[:, 0]
+    weight, biases = layer.weight.detach(), layer._as_arrays().output.biases[:, 0]
     labels = np.zeros((len(input), k), dtype=np.int32)
     scores = np.full((len(input), k), -np.inf, dtype=biases.dtype)
 

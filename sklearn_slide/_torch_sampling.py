@@ -77,7 +77,7 @@ class ActiveLabels(nn.Module):
         """Let the tables be rebuilt before they are read next."""
         self.counters[DUE] = self.counters[ROWS]
 
-    def as_arrays(self):
+    def _as_arrays(self):
         """Return the buffers as arrays that share their memory: the Index or None, recent and counters."""
         address = self.counters.data_ptr()
         if address != self._arrays[0]:
@@ -88,12 +88,12 @@ class ActiveLabels(nn.Module):
         return self._arrays[1]
 
     def draw(self, weights, h, indices, offsets, n_jobs):
-        """Return the active labels of h, float (N, in), and the number of true ones, int64 tensors.
+        """Return the active labels of h, float (N, in), and the number of true ones, int64.
 
         indices and offsets are the true labels of each row, as read_target returns them. Rows that autograd
         follows count as training, and their labels are remembered.
         """
-        index, recent, counters = self.as_arrays()
+        index, recent, counters = self._as_arrays()
         n_rows, most_true = len(h), int((offsets[1:] - offsets[:-1]).max(initial=0))
         capacity = min(self.n_labels, max(self.sampler.n_active, most_true))
         labels, n_true = np.empty((n_rows, capacity), dtype=np.int64), np.empty(n_rows, dtype=np.int64)
@@ -124,7 +124,7 @@ class ActiveLabels(nn.Module):
         if torch.is_grad_enabled():
             remember(indices, recent, counters)
             counters[ROWS] += n_rows
-        return torch.from_numpy(labels), torch.from_numpy(n_true)
+        return labels, n_true
 
     def _scratch(self, capacity, index):
         return sampled.make_draw_scratch(self.n_labels, capacity, index)

@@ -16,7 +16,7 @@ from sklearn_slide._core.layers import Layer, LayerState
 from sklearn_slide._core.losses import SIGMOID_BIAS
 from sklearn_slide._core.optimizers import Adagrad
 from sklearn_slide._core.parallel import take
-from sklearn_slide._core.sampled import Fused
+from sklearn_slide._core.sampled import ActiveRows, Fused
 from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
 from sklearn_slide._lsh import LSH
 from sklearn_slide._torch_estimators import EstimatorMixin
@@ -166,6 +166,11 @@ class SlideLinear(EstimatorMixin, nn.Module):
         """Draw the weights from a normal distribution, and forget what was learned.
 
         The scores of an input of length 1 are then of about 1 / sqrt(in_features), beside biases of -8.
+
+        Examples
+        --------
+        >>> from sklearn_slide.torch import SlideLinear
+        >>> SlideLinear(8, 1000).reset_parameters()
         """
         generator = None
         if self.random_state is not None:
@@ -221,10 +226,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
         check_input(input, self.weight, self.fused)
         indices, offsets = read_target(target, len(input), self.out_features)
         input = input.contiguous()
-        drawn = self.active.draw(
-            self.as_arrays().output.weights, input.detach().numpy(), indices, offsets, self.n_jobs
-        )
-        return SlideOutput(score(input, self.weight, self.bias, drawn[0], self), *drawn)
+        h = input.detach().numpy()
+        labels, n_true = self.active.draw(self._as_arrays().output.weights, h, indices, offsets, self.n_jobs)
+        logits = score(input, self.weight, self.bias, ActiveRows(h, labels), self)
+        return SlideOutput(logits, torch.from_numpy(labels), torch.from_numpy(n_true))
 
     @torch.no_grad()
     def top_k(self, input, k):
@@ -381,6 +386,14 @@ class SlideLinear(EstimatorMixin, nn.Module):
 
         They are rebuilt on a schedule, and after `load_state_dict`; ask for it after you have written on the
         weights yourself.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sklearn_slide.torch import SlideLinear
+        >>> layer = SlideLinear(8, 1000)
+        >>> _ = torch.nn.init.orthogonal_(layer.weight)
+        >>> layer.rebuild_tables()
         """
         self.active.make_due()
 
@@ -398,7 +411,7 @@ class SlideLinear(EstimatorMixin, nn.Module):
     def __getstate__(self):
         return vars(self) | {"_counts": [], "_arrays": (None, None)}
 
-    def as_arrays(self):
+    def _as_arrays(self):
         """Return the weights as the kernels take them, and what the fused optimizer remembers: a Fused.
 
         They share the memory of the tensors, and are kept: to make them takes as long as the work of a row.
@@ -413,12 +426,12 @@ class SlideLinear(EstimatorMixin, nn.Module):
             self._arrays = addresses, Fused(Layer(weights, biases.reshape(-1, 1)), state)
         return self._arrays[1]
 
-    def borrow_counts(self):
+    def _borrow_counts(self):
         """Return an int64 array of a zero for each label; give it back when it is zero again."""
         return take(self._counts, lambda: np.zeros(self.out_features, dtype=np.int64))
 
-    def return_counts(self, counts):
-        """Take back what borrow_counts gave."""
+    def _return_counts(self, counts):
+        """Take back what _borrow_counts gave."""
         self._counts.append(counts)
 
 

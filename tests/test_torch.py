@@ -13,6 +13,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from sklearn_slide import LSH, SlideClassifier  # noqa: E402
+from sklearn_slide._core.sampled import ActiveRows  # noqa: E402
 from sklearn_slide._torch_functions import score  # noqa: E402
 from sklearn_slide.torch import SlideLinear, SlideOutput, slide_loss  # noqa: E402
 
@@ -242,7 +243,8 @@ def test_gradients_in_float64():
     def scores(x, weight, bias):
         layer.weight.data.copy_(weight.detach())
         layer.bias.data.copy_(bias.detach())
-        return score(x, weight, bias, labels, layer).masked_fill(labels < 0, 0.0)
+        batch = ActiveRows(x.detach().numpy(), labels.numpy())
+        return score(x, weight, bias, batch, layer).masked_fill(labels < 0, 0.0)
 
     assert torch.autograd.gradcheck(scores, (x, weight, bias), fast_mode=True)
     assert torch.autograd.gradcheck(lambda x: scores(x, weight.detach(), bias.detach()), (x,))
@@ -365,6 +367,17 @@ def test_no_rows():
     assert output.logits.shape[0] == output.labels.shape[0] == output.n_true.shape[0] == 0
     slide_loss(output, reduction="sum").backward()
     assert layer.top_k(x, 3).indices.shape == (0, 3)
+
+
+def test_what_backward_needs_must_not_change_before():
+    for change in ("input", "weight"):
+        layer, y = make_layer(), torch.arange(3)
+        x = torch.randn(3, N_IN)
+        loss = slide_loss(layer(x, y))
+        with torch.no_grad():
+            (x if change == "input" else layer.weight).mul_(2)
+        with pytest.raises(RuntimeError, match="inplace operation"):
+            loss.backward()
 
 
 def test_second_derivatives_are_refused():
