@@ -84,7 +84,7 @@ class Slide:
 
 
 class Gather:
-    """Rows by advanced indexing, ``weight[active]``, and bmm; gradients of the copies, added by index_add_."""
+    """Rows by advanced indexing, ``weight[active]``, and bmm; index_add_ adds the gradients of the copies."""
 
     rebuild = 0.0
 
@@ -275,14 +275,14 @@ An output layer in PyTorch
 ==========================
 
 A training step of an output layer with rows of {n_units} weights, in CPU microseconds a sample, one thread:
-forward, binary cross-entropy of the active labels, backward to the input, and the update. See :doc:`../torch`.
+forward, binary cross-entropy of the active labels, backward to the input, and the update; see :doc:`/torch`.
 
 - *SlideLinear, fused*: the layer with ``fuse_optimizer``; *COO, SGD*: with sparse gradients and
   ``torch.optim.SGD``. Both choose the active labels themselves, by hash tables and draws; their share of
   rebuilding the tables is added.
-- *gather + bmm*: ``weight[active]`` and ``baddbmm``, autograd by the copies, ``index_add_``; *Python threads*:
-  two threads, a sample at a time, by formulas. They are the two attempts of the question. Their active labels
-  are given, as for
+- *gather + bmm*: ``weight[active]`` and ``baddbmm``, autograd by the copies, ``index_add_``; *Python
+  threads*: two threads, a sample at a time, by formulas. They are the two attempts of the question. Their
+  active labels are given, as for
 - *F.embedding*: with ``sparse=True``, ``baddbmm`` and SGD.
 - *nn.Linear*: all labels, and SGD. It is left out where a batch has more than {limit:,} scores.
 
@@ -344,12 +344,14 @@ def page(results, training, image, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small layers; only print the page")
+    parser.add_argument("--largest", type=int, default=1_000_000, help="leave larger layers out")
     parser.add_argument("--data", metavar="FOLDER", help="where debian-deps-min2 and wordnet-related lie")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     labels, active, batches = (10_000, 100_000, 1_000_000), (100, 400, 2000), (8, 64, 1024)
     if arguments.quick:
         labels, active, batches = (2000, 10_000), (100, 400), (8, 64)
+    labels = [n_labels for n_labels in labels if n_labels <= arguments.largest]
     weights = torch.randn(max(labels), N_UNITS) / 11
     results = {}
     for case in ((n, a, b) for n in labels for a in active for b in batches):
@@ -361,7 +363,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "quick.png" if arguments.quick else image_path("torch_layer", "times")
         draw(results, path)
-        text = page(results, training, path.name, " --data FOLDER" if arguments.data else "")
+        options = "" if arguments.largest == 1_000_000 else f" --largest {arguments.largest}"
+        text = page(results, training, path.name, options + " --data FOLDER" * bool(arguments.data))
     print(text) if arguments.quick else write_page("torch_layer", text)
 
 
