@@ -265,7 +265,7 @@ def draw(results, path):
         row[0].set_ylabel("CPU microseconds a sample")
     for axes in grid[-1]:
         axes.set_xlabel("batch size")
-    grid[0, 0].legend(fontsize=7)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
@@ -323,8 +323,9 @@ def page(results, training, image, options):
         others = [found[name] for name in names[2:] if name in found]
         if found[FUSED] > min(others):
             behind.append(f"{case[0]:,} x {case[1]:,} in batches of {case[2]}")
-    text = f"The fused layer is the fastest in {len(results) - len(behind)} of {len(results)} cases"
-    text += f"; others are faster at {'; '.join(behind)}." if behind else "."
+    n_ahead = len(results) - len(behind)
+    text = f"The fused layer is faster than every other way in {n_ahead} of {len(results)} cases"
+    text += f", and behind at {'; '.join(behind)}." if behind else "."
     table = rst_table(["labels", "active", "batch", *names], rows)
     if training:
         training = TRAINING + rst_table(["data", "way", "P@1", "CPU us"], training)
