@@ -312,8 +312,8 @@ A whole training
 ----------------
 
 The network of ``SlideClassifier`` with 128 hidden units, without direct weights, trained for two epochs on
-12,000 rows: by the estimator, and as ``nn.EmbeddingBag`` and biases, torch's Adagrad and the fused layer, from
-the same first weights, with the same sources of active labels and the same falling rate. P@1 on held-out
+12,000 rows: by the estimator, and as ``nn.EmbeddingBag`` and biases, torch's Adagrad and the fused layer,
+from the same first weights, with the same sources of active labels and the same falling rate. P@1 on held-out
 training rows in percent, CPU microseconds a sample, with one thread. The estimator stands first and last.
 
 """

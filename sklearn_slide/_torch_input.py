@@ -123,6 +123,15 @@ def refuse_labels(indices, offsets, row, n_labels):
     )
 
 
+def check_frozen(weight, bias):
+    """Raise ValueError if only one of weight and bias is to step by the fused optimizer."""
+    if bias is not None and bias.requires_grad != weight.requires_grad:
+        raise ValueError(
+            "The fused optimizer steps weight and bias together, and only one of them has requires_grad. Set "
+            "it for both or for none, or build the layer with bias=False."
+        )
+
+
 def check_arguments(in_features, out_features, n_active, device, dtype):
     """Raise ValueError if an argument of SlideLinear is not allowed."""
     for name, value in (("in_features", in_features), ("out_features", out_features)):

@@ -21,7 +21,7 @@ from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
 from sklearn_slide._lsh import LSH
 from sklearn_slide._torch_estimators import EstimatorMixin
 from sklearn_slide._torch_functions import best, score
-from sklearn_slide._torch_input import check_arguments, check_input, check_rate, read_target
+from sklearn_slide._torch_input import check_arguments, check_frozen, check_input, check_rate, read_target
 from sklearn_slide._torch_loss import SlideOutput, slide_loss
 from sklearn_slide._torch_sampling import ActiveLabels
 
@@ -81,7 +81,7 @@ class SlideLinear(EstimatorMixin, nn.Module):
         The device, which can only be the CPU.
 
     dtype : torch.dtype, default=None
-        The type of the weights, float32 or float64; None stands for float32.
+        The type of the weights, float32 or float64; None stands for the default of torch, float32.
 
     Attributes
     ----------
@@ -153,7 +153,9 @@ class SlideLinear(EstimatorMixin, nn.Module):
         )
         self.active = ActiveLabels(self.out_features, n_active, negatives, lsh, hasher, seed)
         self._counts, self._arrays = [], (None, None)
-        self.register_buffer("no_bias", None if bias else torch.zeros(self.out_features), persistent=False)
+        self.register_buffer(
+            "no_bias", None if bias else torch.zeros(self.out_features, dtype=dtype), persistent=False
+        )
         self.reset_parameters()
         self.register_load_state_dict_post_hook(_rebuild_after_loading)
 
@@ -224,6 +226,8 @@ class SlideLinear(EstimatorMixin, nn.Module):
     @_outside_graphs
     def _score_active(self, input, target):
         check_input(input, self.weight, self.fused)
+        if self.fused:
+            check_frozen(self.weight, self.bias)
         indices, offsets = read_target(target, len(input), self.out_features)
         input = input.contiguous()
         h = input.detach().numpy()
@@ -354,7 +358,7 @@ class SlideLinear(EstimatorMixin, nn.Module):
             ("weight_sums", OUTPUT_ACCUMULATOR),
             ("bias_sums", OUTPUT_ACCUMULATOR if self.bias is not None else math.inf),
         ):
-            self.register_buffer(name, torch.full((self.out_features,), first))
+            self.register_buffer(name, torch.full((self.out_features,), first, dtype=torch.float32))
 
     def set_learning_rate(self, lr):
         """Change the learning rate of the fused optimizer.

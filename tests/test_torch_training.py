@@ -268,6 +268,9 @@ def test_fused_learns_and_refuses_a_second_backward():
 def test_fused_leaves_frozen_weights_alone():
     layer = make_layer().fuse_optimizer(lr=0.3)
     layer.weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="both or for none"):
+        layer(torch.randn(3, N_IN), torch.arange(3))
+    layer.bias.requires_grad_(False)
     before = layer.weight.clone()
     x = torch.randn(3, N_IN, requires_grad=True)
     slide_loss(layer(x, torch.arange(3))).backward()
