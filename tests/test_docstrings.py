@@ -1,6 +1,7 @@
 """Public docstrings are as numpydoc wants them, and their examples give what they say."""
 
 import doctest
+import importlib
 import inspect
 
 import pytest
@@ -58,6 +59,36 @@ def test_docstring_is_valid(name):
     found = validate(name)
     excepted = EXCEPTED_OF_PROPERTIES if found["type"] == "property" else EXCEPTED
     assert [error for error in found["errors"] if error[0] not in excepted] == []
+
+
+@pytest.fixture(scope="module")
+def torch_layer():
+    """Return the module of the layer for PyTorch."""
+    pytest.importorskip("torch", reason="needs PyTorch: pip install 'sklearn-slide[torch]'")
+    return importlib.import_module("sklearn_slide.torch")
+
+
+def test_layer_docstrings_are_valid(torch_layer):
+    validate = pytest.importorskip("numpydoc.validate", reason="needs numpydoc").validate
+    names = [f"sklearn_slide.torch.{name}" for name in torch_layer.__all__]
+    layer = torch_layer.SlideLinear
+    names += [
+        f"{names[0]}.{name}"
+        for cls in (layer, layer.__mro__[1])
+        for name, member in vars(cls).items()
+        if inspect.isfunction(member) or isinstance(member, classmethod)
+        if not name.startswith("_") and name != "extra_repr"
+    ]
+    assert len(names) > 12
+    for name in names:
+        assert [error for error in validate(name)["errors"] if error[0] not in EXCEPTED] == []
+
+
+@pytest.mark.parametrize("name", ["torch", "_torch_estimators", "_torch_loss"])
+def test_layer_examples_run(torch_layer, name):
+    failed, attempted = doctest.testmod(importlib.import_module(f"sklearn_slide.{name}"))
+    assert attempted > 0
+    assert failed == 0
 
 
 @pytest.mark.parametrize("module", [_classifier, _fitting, _predictions, _lsh, datasets, _generator])
