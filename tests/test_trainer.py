@@ -247,8 +247,14 @@ def test_epochs_differ_in_order_and_negatives(data):
         assert sorted(one) == sorted(two)
 
 
-def test_a_loss_that_is_not_finite_ends_the_epoch(data):
-    trainer = start(data)
+@pytest.mark.parametrize("loss", ["sigmoid", "softmax", "sigmoid+softmax"])
+@pytest.mark.parametrize("weight", [None, 0.5])
+def test_a_loss_that_is_not_finite_ends_the_epoch(loss, weight, data):
+    X, Y = data
+    weights = None if weight is None else np.full(X.shape[0], weight, dtype=np.float32)
+    samples = to_samples(X, Y, weights)
+    model = make_model(samples, X.shape[1], Y.shape[1], loss=loss)
+    trainer = Trainer(model, samples, TrainingSettings(None, "auto", shuffle=True, n_jobs=1))
     network, solver = trainer.model.network, trainer.model.training.solver
     network.output.biases[:] = np.nan
     arrays = [*network.input, *network.output, network.direct.weights]

@@ -136,7 +136,8 @@ def train_chunk(samples, start, stop, epoch, engine, scratch):
 
         total_loss += loss
         total_active += n_active
-        if not np.isfinite(loss):
+        # a comparison, for sums may be reordered: isfinite subtracts a number from itself
+        if not abs(loss) < np.inf:
             break
         backward_output(labels, n_active, residuals, network.output, state.output, rate, scratch.activity)
         backward_hidden(engine.batch, i, state, rate, scratch.activity)
