@@ -87,7 +87,7 @@ def write_estimator(layer, estimator, hidden):
         if layer.bias is not None:
             training.solver.output.biases.sums[:] = layer.bias_sums.numpy()
     training.index = training.schedule = None
-    model.seen_labels[:] = True
+    model.seen_labels[:], model.training.started[:] = True, True
     estimator._take(model)
     return estimator
 

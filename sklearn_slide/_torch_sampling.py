@@ -16,6 +16,7 @@ from sklearn_slide._core.tables import (
     auto_rehash_interval,
     rebuild_tables,
 )
+from sklearn_slide._lsh import make_selection
 from sklearn_slide._torch_input import refuse_labels
 from sklearn_slide._torch_threads import run_rows
 
@@ -49,7 +50,7 @@ class ActiveLabels(nn.Module):
     def __init__(self, n_labels, n_active, negatives, lsh, hasher, seed):
         super().__init__()
         self.sampler = make_sampler(n_labels, n_active, allowed_shares(negatives))
-        self.n_labels, self.seed, self.hasher, self.selection = n_labels, seed, hasher, lsh.chosen_selection()
+        self.n_labels, self.seed, self.hasher, self.selection = n_labels, seed, hasher, make_selection(lsh)
         interval = lsh.rehash_interval
         self.interval = auto_rehash_interval(n_labels) if interval == "auto" else interval
         self.growth = lsh.rehash_growth

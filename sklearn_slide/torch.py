@@ -18,7 +18,7 @@ from sklearn_slide._core.optimizers import Adagrad
 from sklearn_slide._core.parallel import take
 from sklearn_slide._core.sampled import ActiveRows, Fused
 from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
-from sklearn_slide._lsh import LSH
+from sklearn_slide._lsh import LSH, check_lsh, draw_hasher
 from sklearn_slide._torch_estimators import EstimatorMixin
 from sklearn_slide._torch_functions import best, score
 from sklearn_slide._torch_input import check_arguments, check_frozen, check_input, check_rate, read_target
@@ -140,13 +140,13 @@ class SlideLinear(EstimatorMixin, nn.Module):
         super().__init__()
         check_arguments(in_features, out_features, n_active, device, dtype)
         lsh = LSH() if lsh is None else LSH(**lsh.get_params())
-        lsh.validate()
+        check_lsh(lsh)
         self.in_features, self.out_features = int(in_features), int(out_features)
         self.n_active, self.negatives, self.lsh = n_active, negatives, lsh
         self.sparse, self.random_state, self.n_jobs = sparse, random_state, n_jobs
         self.learning_rate = None
         seed = self._draw_seed()
-        hasher = lsh.draw_hasher(self.in_features, self.out_features, seed)
+        hasher = draw_hasher(lsh, self.in_features, self.out_features, seed)
         self.weight = nn.Parameter(torch.empty(self.out_features, self.in_features, dtype=dtype))
         self.register_parameter(
             "bias", nn.Parameter(torch.empty(len(self.weight), dtype=dtype)) if bias else None
