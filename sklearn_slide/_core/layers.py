@@ -94,7 +94,7 @@ class LayerState(NamedTuple):
 
 
 class NetworkState(NamedTuple):
-    """What the solver remembers of a network."""
+    """What the solver remembers of a network; of hidden layers that are frozen, all at once, None."""
 
     input: LayerState | None
     deeper: tuple | None  # of LayerState
@@ -289,8 +289,11 @@ def backward_hidden(batch, i, state, rate, activity):
 
 @inner
 def backward_deeper(layers, activation, states, rate, activity):
-    """Update the hidden layers after the first, tuples of Layer and LayerState, and pass gradients down."""
-    if layers is None:
+    """Update the hidden layers after the first, tuples of Layer and LayerState, and pass gradients down.
+
+    Without states the layers are frozen.
+    """
+    if layers is None or states is None:
         return
     for below in range(len(layers) - 1, -1, -1):
         weights, gradient = layers[below].weights, activity.gradients[below + 1]
@@ -309,7 +312,7 @@ def backward_deeper(layers, activation, states, rate, activity):
 
 @inner
 def backward_input(x, i, network, state, rate, activity):
-    """Update the input layer by the features of sample i; state LayerState, or None without the layer."""
+    """Update the input layer by the features of sample i; state LayerState, or None: frozen, or not there."""
     if state is None:
         return
     layer, gradient = network.input, activity.gradients[0]
