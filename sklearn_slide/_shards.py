@@ -72,14 +72,14 @@ def shard_parameters(parameters, n_labels, n_shards):
             )
     if parameters["loss"] == "softmax":
         raise ValueError(
-            f"loss must be 'auto', 'sigmoid' or 'sigmoid+softmax' with n_shards={n_shards}: a softmax over the "
+            f"loss must be 'auto', 'sigmoid' or 'sigmoid+softmax' with n_shards={n_shards}: a softmax of the "
             "labels of a shard has no scores to compare. Got 'softmax'. Give another one, or n_shards=1."
         )
     if isinstance(parameters["label_weight"], str):
         raise ValueError(
-            f"label_weight='propensity' needs all labels at once. Got n_shards={n_shards}. Give an array, for "
-            "instance 1 / label_propensities(y) of sklearn_slide.metrics, divided by its mean over the true "
-            "labels, or n_shards=1."
+            f"label_weight='propensity' needs all labels at once. Got n_shards={n_shards}. Give an array, "
+            "for instance 1 / label_propensities(y) of sklearn_slide.metrics, divided by its mean over the "
+            "true labels, or n_shards=1."
         )
     n_active = parameters["n_active"]
     if n_active == "auto":
@@ -234,7 +234,7 @@ def predict_shard(shard, X, n_labels):
 
 
 def probabilities_shard(shard, X, labels):
-    """Return the probabilities of labels, int64: float64 (n_rows, len(labels)), 0 for those of other shards."""
+    """Return the probabilities of labels, int64: float64 (n_rows, len(labels)), 0 for other shards' ones."""
     probabilities = np.zeros((X.shape[0], len(labels)))
     own = np.flatnonzero(np.isin(labels, shard.columns))
     if not len(own) or not X.shape[0]:
