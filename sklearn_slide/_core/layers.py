@@ -112,17 +112,17 @@ class Activity(NamedTuple):
     """The hidden layers' work on one sample."""
 
     hidden: np.ndarray  # float32 (n_hidden or 1, width), the hidden vectors, a row a layer
-    gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them
+    gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them; no rows if nobody asks
     units: np.ndarray  # int32 (width,), the numbers from 0 on
     one: np.ndarray  # float32 (1,), holds 1: the direction of a bias
 
 
-def make_activity(network):
-    """Allocate the Activity of one worker."""
+def make_activity(network, frozen=False):
+    """Allocate the Activity of one worker; frozen hidden layers ask for no gradients."""
     shape = network.hidden_shape
     return Activity(
         np.zeros(shape, dtype=np.float32),
-        np.zeros(shape, dtype=np.float32),
+        np.zeros((0 if frozen else shape[0], shape[1]), dtype=np.float32),
         np.arange(shape[1], dtype=np.int32),
         np.ones(1, dtype=np.float32),
     )
@@ -263,17 +263,18 @@ def score_labels(h, active, n_active, output, logits):
 
 @inner
 def backward_output(active, n_active, residuals, output, state, rate, activity):
-    """Update the rows of the active labels, and fill the last row of the gradients with d loss / d h.
+    """Update the rows of the active labels, and fill the last row of the gradients, if any, with d loss / d h.
 
     Label y with residual r: d loss / d h += r w_y, then w_y steps against r h and b_y against r. active int32
     and residuals float32 (n_active or more,), state LayerState, rate float32.
     """
-    h, gradient, one = activity.hidden[-1], activity.gradients[-1], activity.one
-    n_units = output.weights.shape[1]
-    gradient[:n_units] = np.float32(0.0)
-    for a in range(n_active):
-        if residuals[a] != 0.0:
-            add_row(output.weights, active[a], residuals[a], gradient)
+    h, one, n_units = activity.hidden[-1], activity.one, output.weights.shape[1]
+    if activity.gradients.shape[0]:
+        gradient = activity.gradients[-1]
+        gradient[:n_units] = np.float32(0.0)
+        for a in range(n_active):
+            if residuals[a] != 0.0:
+                add_row(output.weights, active[a], residuals[a], gradient)
     square = mean_square(h, n_units)
     step_rows(state.weights, output.weights, active, residuals, n_active, h, square, rate)
     step_rows(state.biases, output.biases, active, residuals, n_active, one, one[0], rate)
