@@ -255,15 +255,17 @@ def probabilities_shard(shard, X, labels):
 def join_shards(shards, parameters):
     """Join shards that share their hidden layers into one SlideClassifier with these parameters.
 
-    It ranks as the shards do together, up to rounding, and `partial_fit` goes on from it.
+    It ranks as the shards do together, up to rounding, and `partial_fit` goes on from it; the shards stay as
+    they are.
     """
-    first = shards[0].classifier
+    first = deepcopy(shards[0].classifier)
     joined = SlideClassifier(**parameters)
     vars(joined).update({name: part for name, part in vars(first).items() if name not in parameters})
     if len(shards) == 1:
         joined._take(first._model)
         return joined
-    columns, models = [shard.columns for shard in shards], [shard.classifier._model for shard in shards]
+    columns = [shard.columns for shard in shards]
+    models = [first._model, *(shard.classifier._model for shard in shards[1:])]
     n_labels, networks = sum(map(len, columns)), [model.network for model in models]
     joined._labels = replace(first._labels, classes=np.arange(n_labels))
     output = _join_rows([network.output for network in networks], columns)
@@ -333,8 +335,9 @@ def split_classifier(classifier, n_shards):
         )
     model.require_trainable()
     columns = deal_labels(np.zeros(len(names)), n_shards)
+    classifier = deepcopy(classifier)
     if n_shards == 1:
-        return [Shard(deepcopy(classifier), columns[0])]
+        return [Shard(classifier, columns[0])]
     parameters = shard_parameters(parameters, len(names), n_shards)
     return [Shard(_part(classifier, parameters, own, number > 0), own) for number, own in enumerate(columns)]
 

@@ -263,7 +263,7 @@ def score_labels(h, active, n_active, output, logits):
 
 @inner
 def backward_output(active, n_active, residuals, output, state, rate, activity):
-    """Update the rows of the active labels, and fill the last row of the gradients, if any, with d loss / d h.
+    """Update the rows of the active labels, and fill the last row of gradients, if any, with d loss / d h.
 
     Label y with residual r: d loss / d h += r w_y, then w_y steps against r h and b_y against r. active int32
     and residuals float32 (n_active or more,), state LayerState, rate float32.
