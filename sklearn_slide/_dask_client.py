@@ -5,7 +5,6 @@ import time
 import uuid
 from concurrent.futures import CancelledError
 from copy import deepcopy
-from itertools import cycle, islice
 from numbers import Integral, Real
 
 import dask
@@ -36,15 +35,6 @@ def key(name):
     return f"{name}-{uuid.uuid4().hex}"
 
 
-def places(client, n):
-    """Return, for each of n tasks, the options of submit that share them out to the workers there are."""
-    addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
-    if not addresses:
-        return [{} for _ in range(n)]
-    # if the worker is lost, another one does it
-    return [{"workers": [address], "allow_other_workers": True} for address in islice(cycle(addresses), n)]
-
-
 class Cluster:
     """The workers of a client: submits tasks to them, and waits for these, never without a limit."""
 
@@ -68,7 +58,9 @@ class Cluster:
                 return
             self._wait_a_little(list(left))
             now = time.monotonic()
-            if self.client.scheduler_info(n_workers=1)["workers"]:
+            if self.client.status == "closed":
+                raise RuntimeError(f"The client was closed before {name} {min(left.values())} was done.")
+            if self.client.scheduler_info(n_workers=1).get("workers"):
                 peopled = now
             if now - peopled > self.worker_timeout:
                 raise TimeoutError(
@@ -101,7 +93,9 @@ class Cluster:
     def submit_training(self, work, paths, options):
         """Submit a task for each shard; all but the first wait for it."""
         futures = []
-        for one, path, place in zip(work, paths, places(self.client, len(work)), strict=True):
+        # None asks for a worker: one that asks for a lost one, though others are allowed, waits for ever if
+        # all workers were lost at once.
+        for one, path in zip(work, paths, strict=True):
             name, pilot = key("train-shard"), futures[:1]
             futures.append(
                 self.client.submit(
@@ -113,7 +107,6 @@ class Cluster:
                     key=name,
                     retries=RETRIES,
                     **options,
-                    **place,
                 )
             )
         return futures
@@ -272,18 +265,11 @@ class TrainingMixin:
             if self.folder:
                 # from here on, what is lost is read again
                 futures = [
-                    client.submit(
-                        load,
-                        path,
-                        key=key("load-shard"),
-                        workers=[report.address],
-                        allow_other_workers=True,
-                        retries=RETRIES,
-                    )
-                    for path, report in zip(paths, reports, strict=True)
+                    client.submit(load, path, key=key("load-shard"), retries=RETRIES) for path in paths
                 ]
         except BaseException:
-            client.cancel(futures)
+            with contextlib.suppress(Exception):  # the client may be lost
+                client.cancel(futures)
             raise
         self._origin, self.loss_curves_ = origin, [report.loss_curve for report in reports]
         self._take(futures, [report.n_labels for report in reports], n_features, dtype)

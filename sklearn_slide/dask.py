@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone
 
 from sklearn_slide import _dask_tasks as tasks
 from sklearn_slide._classifier import SlideClassifier
-from sklearn_slide._dask_client import TrainingMixin, key, places
+from sklearn_slide._dask_client import TrainingMixin, key
 from sklearn_slide._shards import join_shards, split_classifier
 from sklearn_slide._validation import attributes_kept_on_failure
 
@@ -401,8 +401,8 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         made._checked_parameters(one_pass=True)
         shards, used = split_classifier(model, n_shards), made.client_
         futures = [
-            used.submit(tasks.as_it_is, shard, key=key(f"shard-{number}"), **place)
-            for (number, shard), place in zip(enumerate(shards), places(used, n_shards), strict=False)
+            used.submit(tasks.as_it_is, shard, key=key(f"shard-{number}"))
+            for number, shard in enumerate(shards)
         ]
         made._take(
             futures, [len(shard.columns) for shard in shards], model.n_features_in_, model._labels.dtype
