@@ -197,7 +197,7 @@ def test_blocks_without_samples_are_passed_over(data, shards):
     with_gaps = [nothing, blocks[0], weightless, blocks[1], nothing]
     for pilot in (None, shards[0]):
         one, two = (fit_shard(given, shards[1].columns, part, pilot) for part in (blocks, with_gaps))
-        assert_allclose(one.classifier.coefs_[1], two.classifier.coefs_[1], rtol=0, atol=0.3)
+        assert_same(one.classifier, two.classifier)
         assert one.classifier.t_ == two.classifier.t_ == 2 * 85
     with pytest.raises(ValueError, match="X has no rows, or all weights"):
         fit_shard(given, shards[1].columns, [nothing, weightless])
