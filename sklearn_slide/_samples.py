@@ -73,10 +73,20 @@ def make_samples(x, y, weights=None, label_weights=None):
     return as_writable(Samples(x, y, weights, passes, label_weights))
 
 
-def rows_by_feature(x, n_features):
-    """List, for each feature, the samples of Rows that have it: Pattern (n_features, n_samples)."""
+def rows_by_feature(samples, n_features):
+    """List, for each feature, the Samples with a label that have it: Pattern (n_features, n_samples).
+
+    A feature that no sample with a label has lists those without.
+    """
+    x, labelled = samples.x, np.diff(samples.y.indptr) > 0
     columns = sp.csr_array((x.data, x.indices, x.indptr), shape=(x.n_rows, n_features)).tocsc()
-    return Pattern(columns.indptr.astype(np.int64), columns.indices.astype(np.int32, copy=False))
+    indptr, rows = columns.indptr.astype(np.int64), columns.indices.astype(np.int32, copy=False)
+    if not labelled.all():
+        kept = labelled[rows]
+        n_labelled = np.diff(np.concatenate([[0], np.cumsum(kept)])[indptr])
+        kept |= np.repeat(n_labelled == 0, np.diff(indptr))
+        indptr, rows = np.concatenate([[0], np.cumsum(kept)])[indptr], rows[kept]
+    return Pattern(indptr, rows)
 
 
 def labels_with_entries(samples, n_labels):

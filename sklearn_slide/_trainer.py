@@ -82,7 +82,7 @@ class Trainer:
             loss=LOSSES[model.settings.loss](samples.label_weights),
             sampler=sampler,
             index=training.index if sampler.n_hashed else None,
-            rows_with=rows_by_feature(samples.x, model.n_features) if sampler.n_cooccurrence else None,
+            rows_with=rows_by_feature(samples, model.n_features) if sampler.n_cooccurrence else None,
         )
         most_true = int(np.diff(samples.y.indptr).max(initial=0))
         self._scratches = [make_scratch(self.engine, most_true) for _ in range(self.n_jobs)]

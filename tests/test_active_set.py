@@ -78,7 +78,7 @@ def sample(
         chosen = SELECTIONS[selection](bucket_size, min_collisions)
         n = add_hashed(chosen, query, tables, limit, n, active, candidates)
         assert not candidates.collisions.any()
-    rows_with = rows_by_feature(samples.x, 10)
+    rows_with = rows_by_feature(samples, 10)
     n = add_other_negatives(samples, i, rows_with, sampler, n, active)
     return active.labels[:n].copy(), n_true
 

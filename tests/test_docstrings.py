@@ -19,6 +19,11 @@ from sklearn_slide import (
     metrics,
 )
 
+try:
+    from sklearn_slide import dask
+except ImportError:  # without the extra
+    dask = None
+
 EXCEPTED = {
     "ES01": "a summary that says all needs no second paragraph",
     "SA01": "what belongs together stands on one page of the documentation",
@@ -31,12 +36,16 @@ def public_names():
     """Return the full names of the public classes, methods, properties, functions and modules."""
     package = sklearn_slide.__name__
     names = [f"{package}.{name}" for name in sklearn_slide.__all__]
-    for name, member in inspect.getmembers_static(SlideClassifier):
-        function = member.fget if isinstance(member, property) else member
-        ours = (getattr(function, "__module__", None) or "").startswith(f"{package}.")
-        if ours and not name.startswith("_"):
-            names.append(f"{package}.SlideClassifier.{name}")
-    for module in (metrics, datasets):
+    classes = [(f"{package}.SlideClassifier", SlideClassifier)]
+    if dask is not None:
+        classes.append((f"{dask.__name__}.DaskSlideClassifier", dask.DaskSlideClassifier))
+    for class_name, cls in classes:
+        for name, member in inspect.getmembers_static(cls):
+            function = member.fget if isinstance(member, property) else member
+            ours = (getattr(function, "__module__", None) or "").startswith(f"{package}.")
+            if ours and not name.startswith("_"):
+                names.append(f"{class_name}.{name}")
+    for module in filter(None, (metrics, datasets, dask)):
         names += [module.__name__, *(f"{module.__name__}.{name}" for name in module.__all__)]
     return names
 
@@ -96,3 +105,9 @@ def test_examples_run(module):
     failed, attempted = doctest.testmod(module)
     assert attempted > 0
     assert failed == 0
+
+
+def test_examples_of_dask_run():
+    if dask is None:
+        pytest.skip("needs sklearn-slide[dask]")
+    test_examples_run(dask)

@@ -94,7 +94,7 @@ class LayerState(NamedTuple):
 
 
 class NetworkState(NamedTuple):
-    """What the solver remembers of a network."""
+    """What the solver remembers of a network; of hidden layers that are frozen, all at once, None."""
 
     input: LayerState | None
     deeper: tuple | None  # of LayerState
@@ -112,17 +112,17 @@ class Activity(NamedTuple):
     """The hidden layers' work on one sample."""
 
     hidden: np.ndarray  # float32 (n_hidden or 1, width), the hidden vectors, a row a layer
-    gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them
+    gradients: np.ndarray  # float32, as hidden: the loss's derivatives by them; no rows if nobody asks
     units: np.ndarray  # int32 (width,), the numbers from 0 on
     one: np.ndarray  # float32 (1,), holds 1: the direction of a bias
 
 
-def make_activity(network):
-    """Allocate the Activity of one worker."""
+def make_activity(network, frozen=False):
+    """Allocate the Activity of one worker; frozen hidden layers ask for no gradients."""
     shape = network.hidden_shape
     return Activity(
         np.zeros(shape, dtype=np.float32),
-        np.zeros(shape, dtype=np.float32),
+        np.zeros((0 if frozen else shape[0], shape[1]), dtype=np.float32),
         np.arange(shape[1], dtype=np.int32),
         np.ones(1, dtype=np.float32),
     )
@@ -263,17 +263,18 @@ def score_labels(h, active, n_active, output, logits):
 
 @inner
 def backward_output(active, n_active, residuals, output, state, rate, activity):
-    """Update the rows of the active labels, and fill the last row of the gradients with d loss / d h.
+    """Update the rows of the active labels, and fill the last row of gradients, if any, with d loss / d h.
 
     Label y with residual r: d loss / d h += r w_y, then w_y steps against r h and b_y against r. active int32
     and residuals float32 (n_active or more,), state LayerState, rate float32.
     """
-    h, gradient, one = activity.hidden[-1], activity.gradients[-1], activity.one
-    n_units = output.weights.shape[1]
-    gradient[:n_units] = np.float32(0.0)
-    for a in range(n_active):
-        if residuals[a] != 0.0:
-            add_row(output.weights, active[a], residuals[a], gradient)
+    h, one, n_units = activity.hidden[-1], activity.one, output.weights.shape[1]
+    if activity.gradients.shape[0]:
+        gradient = activity.gradients[-1]
+        gradient[:n_units] = np.float32(0.0)
+        for a in range(n_active):
+            if residuals[a] != 0.0:
+                add_row(output.weights, active[a], residuals[a], gradient)
     square = mean_square(h, n_units)
     step_rows(state.weights, output.weights, active, residuals, n_active, h, square, rate)
     step_rows(state.biases, output.biases, active, residuals, n_active, one, one[0], rate)
@@ -289,8 +290,11 @@ def backward_hidden(batch, i, state, rate, activity):
 
 @inner
 def backward_deeper(layers, activation, states, rate, activity):
-    """Update the hidden layers after the first, tuples of Layer and LayerState, and pass gradients down."""
-    if layers is None:
+    """Update the hidden layers after the first, tuples of Layer and LayerState, and pass gradients down.
+
+    Without states the layers are frozen.
+    """
+    if layers is None or states is None:
         return
     for below in range(len(layers) - 1, -1, -1):
         weights, gradient = layers[below].weights, activity.gradients[below + 1]
@@ -309,7 +313,7 @@ def backward_deeper(layers, activation, states, rate, activity):
 
 @inner
 def backward_input(x, i, network, state, rate, activity):
-    """Update the input layer by the features of sample i; state LayerState, or None without the layer."""
+    """Update the input layer by the features of sample i; state LayerState, or None: frozen, or not there."""
     if state is None:
         return
     layer, gradient = network.input, activity.gradients[0]

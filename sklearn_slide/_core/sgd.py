@@ -99,7 +99,7 @@ def make_scratch(engine, most_true):
     capacity = min(network.n_labels, max(engine.sampler.n_active, most_true))
     return Scratch(
         active=make_active_set(network.n_labels, capacity),
-        activity=make_activity(network),
+        activity=make_activity(network, frozen=engine.state.input is None),
         logits=np.zeros(capacity, dtype=np.float32),
         residuals=np.zeros(capacity, dtype=np.float32),
         matches=make_matches(x, network.direct, network.n_labels, capacity),

@@ -1,0 +1,373 @@
+"""A classifier whose labels are dealt to shards: each is trained and ranked by itself, on any machine.
+
+The first shard, the pilot, trains the hidden layers; the others take them as they are. A shard is then a
+function of the rows, its labels, the hidden layers and the seed, so that one that was lost can be made again.
+Nothing here knows of an engine that runs the functions: Dask (`sklearn_slide.dask`), Spark, Ray, or a loop
+over files.
+"""
+
+import time
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from sklearn_slide._blocks import BlockTrainer, SampleBlocks, first_model_of_blocks, take_columns
+from sklearn_slide._callbacks import Task
+from sklearn_slide._classifier import SlideClassifier
+from sklearn_slide._core import exact
+from sklearn_slide._core.active_set import MAX_EXACT, N_SAMPLED
+from sklearn_slide._core.compilation import as_writable
+from sklearn_slide._core.layers import Batch
+from sklearn_slide._core.losses import OUTPUT_ACTIVATIONS
+from sklearn_slide._epochs import run_epochs
+from sklearn_slide._growth import features_of
+from sklearn_slide._labels import Labels
+from sklearn_slide._memory import held_bytes, require_memory
+from sklearn_slide._model import _take_labels
+from sklearn_slide._trainer import TrainingSettings
+
+
+@dataclass(eq=False)
+class Shard:
+    """A SlideClassifier of some of the labels."""
+
+    classifier: SlideClassifier  # its label i is columns[i]
+    columns: np.ndarray  # int64 (n_labels,), ascending
+    seconds: float = 0.0  # that its training took
+
+    def __sizeof__(self):
+        return object.__sizeof__(self) + held_bytes(vars(self))
+
+
+def deal_labels(counts, n_shards):
+    """Deal labels to shards round robin by their frequency: a list of int64 arrays, each ascending.
+
+    counts are the rows that have each label, int64 (n_labels,).
+    """
+    n_labels = len(counts)
+    if n_labels < n_shards:
+        raise ValueError(
+            f"n_shards must be at most the number of labels of y, {n_labels}. Got {n_shards}. Give fewer."
+        )
+    order = np.argsort(-np.asarray(counts), kind="stable")
+    return [np.sort(order[shard::n_shards]) for shard in range(n_shards)]
+
+
+def shard_parameters(parameters, n_labels, n_shards):
+    """Return the parameters of SlideClassifier that each of n_shards shards of n_labels labels gets.
+
+    n_active and direct_limit are divided by n_shards. Raise ValueError if one does not go with shards.
+    """
+    if n_shards == 1:
+        return dict(parameters)
+    allowed = {"n_estimators": 1, "early_stopping": False, "class_weight": None}
+    for name, value in allowed.items():
+        if parameters[name] != value:
+            raise ValueError(
+                f"{name} must be {value!r} with n_shards={n_shards}: shards are trained one by one. Got "
+                f"{parameters[name]!r}. Give {name}={value!r}, or n_shards=1."
+            )
+    if parameters["loss"] == "softmax":
+        raise ValueError(
+            f"loss must be 'auto', 'sigmoid' or 'sigmoid+softmax' with n_shards={n_shards}: a softmax of the "
+            "labels of a shard has no scores to compare. Got 'softmax'. Give another one, or n_shards=1."
+        )
+    if isinstance(parameters["label_weight"], str):
+        raise ValueError(
+            f"label_weight='propensity' needs all labels at once. Got n_shards={n_shards}. Give an array, "
+            "for instance 1 / label_propensities(y) of sklearn_slide.metrics, divided by its mean over the "
+            "true labels, or n_shards=1."
+        )
+    n_active = parameters["n_active"]
+    if n_active == "auto":
+        n_active = None if n_labels <= MAX_EXACT else N_SAMPLED
+    divided = {"n_active": n_active, "direct_limit": parameters["direct_limit"]}
+    divided = {name: value and -(-value // n_shards) for name, value in divided.items()}
+    return parameters | divided | {"verbose": False}
+
+
+def fit_shard(parameters, columns, blocks, pilot=None, *, one_pass=False, n_jobs=None, after_epoch=None):
+    """Train a Shard of the labels columns on blocks of rows.
+
+    The same arguments give the same bits, with one thread. One block and no pilot is
+    ``SlideClassifier(**parameters).fit(X, y[:, columns])``.
+
+    Parameters
+    ----------
+    parameters : dict
+        Of SlideClassifier, as shard_parameters returns them.
+    columns : ndarray of shape (n_labels,), int64
+        The labels, ascending.
+    blocks : sequence of tuple
+        (X, y) or (X, y, sample_weight), X CSR of float32 and y an indicator of all labels; each is asked for
+        several times, and dropped after that.
+    pilot : Shard, default=None
+        The one whose hidden layers this one takes as they are; None trains its own.
+    one_pass : bool, default=False
+        Whether to train as a first `partial_fit` does.
+    n_jobs : int, default=None
+        The threads; None is what the parameters say.
+    after_epoch : callable, default=None
+        Called after each epoch; what it raises ends the training.
+
+    Returns
+    -------
+    shard : Shard
+        It ranks with one thread.
+    """
+    started = time.perf_counter()
+    if parameters["label_weight"] is not None and not isinstance(parameters["label_weight"], str):
+        parameters = parameters | {"label_weight": np.asarray(parameters["label_weight"])[columns]}
+    classifier = SlideClassifier(**parameters)
+    with _threads_and_watch(classifier, n_jobs, after_epoch):
+        if pilot is None and len(blocks) == 1:
+            X, y, *weights = blocks[0]
+            method = classifier.partial_fit if one_pass else classifier.fit
+            method(X, take_columns(y, columns), sample_weight=weights[0] if weights else None)
+        else:
+            _fit_blocks(classifier, columns, blocks, pilot, one_pass)
+    return Shard(classifier, columns, time.perf_counter() - started)
+
+
+def _fit_blocks(classifier, columns, blocks, pilot, one_pass):
+    """Fit a new classifier to blocks: those steps of `fit` and `partial_fit` that see all rows, by blocks."""
+    classifier._validate_params()
+    X, y = blocks[0][:2]
+    classifier.n_features_in_ = X.shape[1]
+    labels = Labels(np.arange(len(columns)), multilabel=True, sparse=True, dtype=y.dtype)
+    hidden, scale = None, None
+    if pilot is not None:
+        model = pilot.classifier._model
+        hidden, scale = as_writable(model.network.hidden) or None, model.input_scale
+    stream = SampleBlocks(classifier, labels, columns, blocks, scale)
+    require_memory(
+        classifier._fit_bytes(stream[stream.filled[0]], labels),
+        f"A shard of {X.shape[1]} features, hidden_layer_sizes={classifier.hidden_layer_sizes!r} and "
+        f"{len(columns)} labels",
+        "Give more shards or smaller hidden_layer_sizes.",
+    )
+    model = first_model_of_blocks(classifier, labels, stream, classifier._draw_seeds(1)[0], hidden)
+    classifier._start_history()
+    classifier._take(model)
+    n_epochs = 1 if one_pass else classifier.max_iter
+    rates = classifier._rates(n_epochs, classifier.learning_rate == "linear" and not one_pass)
+    trainer = BlockTrainer(model, stream, TrainingSettings.of(classifier))
+    run_epochs(classifier, trainer, rates, Task(classifier, {}, None))
+    classifier._take(model)
+
+
+def update_shard(shard, blocks, pilot=None, *, n_jobs=None, after_epoch=None):
+    """Return a Shard that was trained further by `partial_fit`, block after block.
+
+    The arguments are as for fit_shard; pilot is the updated one, whose hidden layers take the place of those
+    that the shard had.
+    """
+    started = time.perf_counter()
+    classifier = deepcopy(shard.classifier)
+    with _threads_and_watch(classifier, n_jobs, after_epoch):
+        if pilot is not None:
+            _take_hidden(classifier._model, pilot.classifier._model)
+        for X, y, *weights in blocks:
+            if X.shape[0] and (not weights or weights[0] is None or np.any(weights[0])):
+                y = take_columns(y, shard.columns)
+                classifier.partial_fit(X, y, sample_weight=weights[0] if weights else None)
+        if pilot is not None:
+            _take_hidden(classifier._model, pilot.classifier._model)
+    return Shard(classifier, shard.columns, time.perf_counter() - started)
+
+
+def _take_hidden(model, pilot):
+    """Give a Model copies of the hidden layers of another one, fitted to its own scale of X."""
+    if pilot.network.hidden:
+        hidden = deepcopy(pilot.network.hidden)
+        hidden[0].weights[:] *= np.float32(pilot.input_scale / model.input_scale)
+        model.network = model.network.replace_layers(hidden, model.network.output)
+
+
+@contextmanager
+def _threads_and_watch(classifier, n_jobs, after_epoch):
+    """Let a classifier train with so many threads, and call after_epoch after each epoch."""
+    before = classifier.n_jobs
+    if before is None:
+        classifier.n_jobs = n_jobs
+    if after_epoch is not None:
+        note = classifier._note_epoch
+
+        def note_and_call(loss, active_size):
+            note(loss, active_size)
+            after_epoch()
+
+        classifier._note_epoch = note_and_call
+    try:
+        yield
+    finally:
+        classifier.n_jobs = before
+        vars(classifier).pop("_note_epoch", None)
+
+
+def top_k_shard(shard, X, k):
+    """Return the k best labels of a Shard for each row of X, int64, and their scores: (n_rows, at most k)."""
+    k = min(k, len(shard.columns))
+    if not X.shape[0]:
+        return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
+    labels, scores = shard.classifier.predict_top_k(X, k)
+    return shard.columns[labels], scores
+
+
+def merge_top_k(parts, k):
+    """Return the k best of the labels and scores that top_k_shard gave for each shard and the same rows."""
+    labels, scores = (np.hstack(arrays) for arrays in zip(*parts, strict=True))
+    best = np.lexsort((labels, -scores), axis=1)[:, :k]
+    return np.take_along_axis(labels, best, 1), np.take_along_axis(scores, best, 1)
+
+
+def predict_shard(shard, X, n_labels):
+    """Return what `predict` says of the labels of a Shard, a CSR array (n_rows, n_labels) of all labels."""
+    if not X.shape[0]:
+        return sp.csr_array((0, n_labels), dtype=shard.classifier._model.labels.dtype)
+    found = sp.csr_array(shard.classifier.predict(X))
+    indices = shard.columns[found.indices]
+    return sp.csr_array((found.data, indices, found.indptr), shape=(X.shape[0], n_labels))
+
+
+def probabilities_shard(shard, X, labels):
+    """Return the probabilities of labels, int64: float64 (n_rows, len(labels)), 0 for other shards' ones."""
+    probabilities = np.zeros((X.shape[0], len(labels)))
+    own = np.flatnonzero(np.isin(labels, shard.columns))
+    if not len(own) or not X.shape[0]:
+        return probabilities
+    classifier = shard.classifier
+    positions = np.searchsorted(shard.columns, labels[own])
+    if classifier.out_activation_ == "softmax":  # over all labels, which one shard has
+        probabilities[:, own] = classifier.predict_proba(X)[:, positions]
+        return probabilities
+    rows, order = np.unique(positions, return_inverse=True)
+    ranker, x = classifier._prepare(X)
+    batch = Batch(x, _take_labels(ranker.model.network, rows.astype(np.int32)))
+    scores = exact.dense_scores(as_writable(batch), 1, lambda n_rows: None)
+    probabilities[:, own] = OUTPUT_ACTIVATIONS["logistic"](scores)[:, order]
+    return probabilities
+
+
+def join_shards(shards, parameters):
+    """Join shards that share their hidden layers into one SlideClassifier with these parameters.
+
+    It ranks as the shards do together, up to rounding, and `partial_fit` goes on from it; the shards stay as
+    they are.
+    """
+    first = deepcopy(shards[0].classifier)
+    joined = SlideClassifier(**parameters)
+    vars(joined).update({name: part for name, part in vars(first).items() if name not in parameters})
+    if len(shards) == 1:
+        joined._take(first._model)
+        return joined
+    columns = [shard.columns for shard in shards]
+    models = [first._model, *(shard.classifier._model for shard in shards[1:])]
+    n_labels, networks = sum(map(len, columns)), [model.network for model in models]
+    labels = replace(first._model.labels, classes=np.arange(n_labels), columns=None)
+    output = _join_rows([network.output for network in networks], columns)
+    training = models[0].training
+    joined._take(
+        replace(
+            models[0],
+            network=networks[0]._replace(output=output, direct=_join_direct(networks, columns)),
+            training=replace(
+                training,
+                solver=training.solver._replace(
+                    output=_join_rows([model.training.solver.output for model in models], columns)
+                ),
+                crowded=None
+                if training.crowded is None
+                else np.any([model.training.crowded for model in models], axis=0),
+                started=_join_rows([model.training.started for model in models], columns),
+                index=None,
+                schedule=None,
+            ),
+            settings=joined._settings(labels),
+            labels=labels,
+            seen_labels=_join_rows([model.seen_labels for model in models], columns),
+            hasher=None,
+        )
+    )
+    return joined
+
+
+def _join_rows(parts, columns):
+    """Put the rows of arrays, or tuples of arrays, one for each label of a shard, where its columns say."""
+    if isinstance(parts[0], tuple):
+        return type(parts[0])(*(_join_rows(arrays, columns) for arrays in zip(*parts, strict=True)))
+    rows = np.empty((sum(map(len, columns)), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    for part, of_shard in zip(parts, columns, strict=True):
+        rows[of_shard] = part
+    return rows
+
+
+def _take_rows(part, columns):
+    """Return the rows columns of an array, or of each array in a tuple."""
+    if isinstance(part, tuple):
+        return type(part)(*(_take_rows(array, columns) for array in part))
+    return part[columns]
+
+
+def _join_direct(networks, columns):
+    """Return the Direct of all labels, or None if there are no direct weights."""
+    parts = [network.direct for network in networks]
+    if parts[0] is None:
+        return None
+    features = np.concatenate([features_of(direct) for direct in parts])
+    labels = [of_shard[direct.labels] for of_shard, direct in zip(columns, parts, strict=True)]
+    labels, weights = np.concatenate(labels), np.concatenate([direct.weights for direct in parts])
+    order = np.lexsort((labels, features))
+    indptr = sum(direct.indptr for direct in parts)
+    return parts[0]._replace(indptr=indptr, labels=labels[order].astype(np.int32), weights=weights[order])
+
+
+def split_classifier(classifier, n_shards):
+    """Split a SlideClassifier that was fitted to an indicator into shards; labels are dealt by number."""
+    model, parameters = classifier._model, classifier.get_params(deep=False)
+    names = model.labels.classes
+    if not (model.labels.multilabel and np.array_equal(names, np.arange(len(names)))):
+        raise ValueError(
+            "The classifier must be fitted to a multi-label indicator whose columns have no names. Got "
+            "one of class labels or names. Fit one to such an indicator, or rank with this one as it is."
+        )
+    model.require_trainable()
+    columns = deal_labels(np.zeros(len(names)), n_shards)
+    classifier = deepcopy(classifier)
+    if n_shards == 1:
+        return [Shard(classifier, columns[0])]
+    parameters = shard_parameters(parameters, len(names), n_shards)
+    return [Shard(_part(classifier, parameters, own, number > 0), own) for number, own in enumerate(columns)]
+
+
+def _part(classifier, parameters, columns, frozen):
+    """Return the SlideClassifier of some labels, int64, of another one, its hidden layers frozen or not."""
+    model = classifier._model
+    part, training = SlideClassifier(**parameters), model.training
+    vars(part).update({name: held for name, held in vars(classifier).items() if name not in parameters})
+    labels = replace(model.labels, classes=np.arange(len(columns)), columns=None)
+    solver = training.solver._replace(output=_take_rows(training.solver.output, columns))
+    if frozen:
+        solver = solver._replace(input=None, deeper=None)
+    part._take(
+        replace(
+            model,
+            network=_take_labels(model.network, columns.astype(np.int32)),
+            training=replace(
+                training,
+                solver=solver,
+                started=training.started[columns],
+                lengths=deepcopy(training.lengths),
+                index=None,
+                schedule=None,
+            ),
+            settings=part._settings(labels),
+            labels=labels,
+            seen_labels=model.seen_labels[columns],
+            hasher=None,
+        )
+    )
+    return part
