@@ -80,12 +80,13 @@ class Slide:
         return (bucket[start:] + bucket[:start])[:size]
 
     def cooccurrence(self, stream, i, n_draws):
-        """Return labels of samples that share a feature with sample i."""
+        """Return labels of samples that share a feature with sample i; those without are left out."""
         if not self.features[i]:
             return []
         features = [stream.choice(self.features[i]) for _ in range(n_draws)]
         having = [[other for other, some in enumerate(self.features) if j in some] for j in features]
-        others = [stream.choice(samples) for samples in having]
+        with_labels = [[other for other in samples if self.labels[other]] for samples in having]
+        others = [stream.choice(some or samples) for some, samples in zip(with_labels, having, strict=True)]
         return [stream.choice(self.labels[other]) for other in others if self.labels[other]]
 
     def frequency(self, stream, i, n_draws):

@@ -175,7 +175,8 @@ def test_tables_are_kept_from_one_call_to_the_next(task, params, tmp_path):
 def test_every_state_is_a_named_tuple_by_itself():
     """Skops reads a class derived from a NamedTuple as a tuple."""
     names = [module.name for module in pkgutil.walk_packages(sklearn_slide.__path__, "sklearn_slide.")]
-    values = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    own = [name for name in names if "torch" not in name and "dask" not in name]  # what needs no extra
+    values = [value for name in own for value in vars(importlib.import_module(name)).values()]
     classes = {value for value in values if isinstance(value, type) and issubclass(value, tuple)}
     assert {*FAMILIES.values(), *SELECTIONS.values(), *SOLVERS.values(), *LOSSES.values()} <= classes
     assert {cls.__bases__ for cls in classes} == {(tuple,)}

@@ -166,7 +166,7 @@ DASK = """
 
 
 def test_threads_of_a_dask_worker_give_the_same_answers():
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed", reason="needs sklearn-slide[dask]")
     run(
         DASK
         + """
