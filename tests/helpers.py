@@ -1,14 +1,16 @@
 """What several test files share."""
 
+import inspect
 from functools import cache
 from types import FunctionType
 
+import numba
 import numpy as np
 import reference
 from numpy.testing import assert_array_equal
 
 from sklearn_slide import LSH, SlideClassifier
-from sklearn_slide._core.compilation import njit
+from sklearn_slide._core.compilation import _OPTIONS, njit
 from sklearn_slide._first_weights import first_model
 from sklearn_slide._labels import Labels, encode_indicator
 from sklearn_slide._model import ModelSettings
@@ -72,12 +74,10 @@ def no_report(n_samples):
 @cache
 def callable_kernel(kernel):
     """Compile a kernel that has no Python wrapper, `inner` or by_type, so that Python can call it."""
-    if hasattr(kernel, "py_func"):
-        function = FunctionType(kernel.py_func.__code__, kernel.py_func.__globals__)
-    else:
-
-        def function(*args):
-            return kernel(*args)
-
+    if not hasattr(kernel, "py_func"):
+        # by names: in *args, Numba 0.60 took one NamedTuple for another
+        arguments = ", ".join(inspect.signature(kernel).parameters)
+        return numba.njit(**_OPTIONS)(eval(f"lambda {arguments}: kernel({arguments})", {"kernel": kernel}))
+    function = FunctionType(kernel.py_func.__code__, kernel.py_func.__globals__)
     function.__qualname__ = f"callable_{kernel.__name__}"  # files of its own in the cache on disk
     return njit(function)

@@ -230,7 +230,7 @@ def test_the_client_is_found_and_not_pickled(client, task):
 
 def test_without_a_client():
     with pytest.raises(ValueError, match="There is no Dask client"):
-        make(None).fit(sp.eye_array(5), sp.eye_array(5))
+        make(None).fit(sp.csr_array(np.eye(5)), sp.csr_array(np.eye(5)))
 
 
 def test_random_states(client, task):
