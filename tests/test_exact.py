@@ -1,6 +1,7 @@
 """Rankings of batches against a full sort."""
 
 from copy import deepcopy
+import os
 from functools import cache
 from itertools import pairwise
 
@@ -160,6 +161,9 @@ def test_ties_go_to_the_lower_label(kind, X):
         assert_array_equal(scores, 2)
 
 
+@pytest.mark.skipif(
+    "NUMBA_BOUNDSCHECK" in os.environ, reason="checks of indices change the order of sums in one kernel"
+)
 def test_scores_of_all_labels_are_those_of_the_best_bit_by_bit(model, X):
     ranker, n_labels = Ranker(model), len(model.seen_labels)
     every, rows = ranker.scores(model.rows(X), no_report), model.rows(X)
