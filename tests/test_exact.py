@@ -1,7 +1,7 @@
 """Rankings of batches against a full sort."""
 
-from copy import deepcopy
 import os
+from copy import deepcopy
 from functools import cache
 from itertools import pairwise
 
