@@ -24,11 +24,12 @@ from sklearn_slide._first_weights import (
     norm_scale,
     start_solver,
     sum_hidden_vectors,
+    untrained_model,
 )
 from sklearn_slide._input_forms import check_samples, check_targets
 from sklearn_slide._labels import encode_indicator
 from sklearn_slide._lengths import Lengths, mean_square_norm
-from sklearn_slide._model import Model, TrainingState
+from sklearn_slide._model import TrainingState
 from sklearn_slide._samples import as_rows, choose_scale, is_clean, make_samples
 from sklearn_slide._trainer import Trainer
 from sklearn_slide._weights import keep_weighted
@@ -201,24 +202,9 @@ def first_model_of_blocks(classifier, labels, stream, seed, hidden=None):
     solver = start_solver(network, settings.solver)
     if hidden is not None:
         solver = solver._replace(input=None, deeper=None)
-    return Model(
-        network=network,
-        training=TrainingState(
-            solver,
-            Lengths(stream.mean_square or 1.0, stream.n_before),
-            crowded,
-            started=np.zeros(n_labels, dtype=bool),
-        ),
-        settings=settings,
-        labels=labels,
-        input_scale=stream.scale,
-        n_features=n_features,
-        places=None,
-        seen=np.zeros(n_features, dtype=bool),
-        seen_labels=np.zeros(n_labels, dtype=bool),
-        kept_labels=None,
-        seed=int(seed),
-    )
+    lengths, started = Lengths(stream.mean_square or 1.0, stream.n_before), np.zeros(n_labels, dtype=bool)
+    training = TrainingState(solver, lengths, crowded, started=started)
+    return untrained_model(network, training, settings, labels, stream.scale, n_features, seed)
 
 
 def _pairs_of_blocks(stream, n_features, n_labels, limit, gain):

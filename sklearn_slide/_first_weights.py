@@ -48,21 +48,25 @@ def first_model(samples, settings, n_features, labels, input_scale, seed, n_jobs
     if settings.init == "centroid":
         centroids = sum_hidden_vectors(samples, network, n_jobs)
     initialise_output(network, centroids, LOSSES[settings.loss].first_bias, rng)
+    started = np.zeros(n_labels, dtype=bool)
+    training = TrainingState(
+        start_solver(network, settings.solver), Lengths.of(samples), crowded, started=started
+    )
+    return untrained_model(network, training, settings, labels, input_scale, n_features, seed)
+
+
+def untrained_model(network, training, settings, labels, input_scale, n_features, seed):
+    """Put a Network and a TrainingState together to a Model that has seen no sample."""
     return Model(
         network=network,
-        training=TrainingState(
-            start_solver(network, settings.solver),
-            Lengths.of(samples),
-            crowded,
-            started=np.zeros(n_labels, dtype=bool),
-        ),
+        training=training,
         settings=settings,
         labels=labels,
         input_scale=input_scale,
         n_features=n_features,
         places=None,
         seen=np.zeros(n_features, dtype=bool),
-        seen_labels=np.zeros(n_labels, dtype=bool),
+        seen_labels=np.zeros(len(labels), dtype=bool),
         kept_labels=None,
         seed=int(seed),
     )
