@@ -1,11 +1,10 @@
 """The estimator: its parameters, and the story of a fit."""
 
-from numbers import Integral
-
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 
+from sklearn_slide._attributes import AttributeMixin
+from sklearn_slide._calibrating import CalibrationMixin
 from sklearn_slide._callbacks import CallbackSupportMixin, begin_fit
-from sklearn_slide._core.parallel import count_threads
 from sklearn_slide._fitting import FittingMixin
 from sklearn_slide._model import join
 from sklearn_slide._parameters import ParameterMixin
@@ -17,6 +16,8 @@ from sklearn_slide._validation import attributes_kept_on_failure
 class SlideClassifier(
     FittingMixin,
     PredictionMixin,
+    CalibrationMixin,
+    AttributeMixin,
     PersistenceMixin,
     ParameterMixin,
     CallbackSupportMixin,
@@ -90,6 +91,11 @@ class SlideClassifier(
     retrieval : {'exact', 'lsh'}, default='exact'
         Whether `predict_top_k`, and `predict` for class labels, score every label, or at most 5 % of them:
         those that direct weights or the hash tables name. It can be changed in a fitted classifier.
+
+    threshold : float, 'auto' or 'micro_f1', default='auto'
+        The probability, between 0 and 1, above which `predict` says a label of an indicator. 'micro_f1' takes
+        the one of the best micro-F1 on the samples of the calibration (see `calibrate`); 'auto' does so
+        where there is one, and else takes 0.5. It can be changed in a fitted classifier.
 
     max_iter : int, default=3
         The number of epochs at most.
@@ -196,6 +202,9 @@ class SlideClassifier(
     out_activation_ : str
         Name of the output activation function.
 
+    threshold_ : float
+        The probability above which `predict` says a label of an indicator.
+
     t_ : int
         The number of passes over training samples, of all networks together.
 
@@ -239,6 +248,7 @@ class SlideClassifier(
         negatives="auto",
         lsh=None,
         retrieval="exact",
+        threshold="auto",
         max_iter=3,
         tol=1e-4,
         n_iter_no_change=2,
@@ -266,6 +276,7 @@ class SlideClassifier(
         self.negatives = negatives
         self.lsh = lsh
         self.retrieval = retrieval
+        self.threshold = threshold
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
@@ -279,14 +290,6 @@ class SlideClassifier(
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.classifier_tags.multi_label = True
-        allowed = self.n_jobs is None or (isinstance(self.n_jobs, Integral) and self.n_jobs != 0)
-        tags.non_deterministic = allowed and count_threads(self.n_jobs) > 1
-        return tags
 
     @attributes_kept_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
@@ -361,6 +364,8 @@ class SlideClassifier(
         self._take(join(models))
         if several and validation is not None:
             self.best_validation_score_ = validation.score(self)
+        if validation is not None:
+            self._calibrate(*validation.data)
         task.end(lambda: self._as_if_stopped([self._model]))
         return self
 

@@ -22,6 +22,11 @@ class Validation:
         if sample_weight is not None and getattr(self._scorer, "_accept_sample_weight", lambda: False)():
             self._params = {"sample_weight": sample_weight}
 
+    @property
+    def data(self):
+        """The validated samples X, and y."""
+        return self._data
+
     def score(self, model):
         """Return the model's score, higher is better; raise ValueError if it is not finite."""
         with names_not_missed():

@@ -108,8 +108,40 @@ class Labels:
         return encode_indicator(y) if self.multilabel else encode_classes(y, self.classes)
 
     def decode(self, positions):
-        """Turn positions of labels, an array of any shape, into class labels or names of columns."""
-        return self.classes[positions]
+        """Turn positions of labels, an array of any shape, into class labels or names of columns.
+
+        A position of -1 is no label: -1 among numbers, '' among texts and None among objects.
+        """
+        missing = positions < 0
+        if not missing.any():
+            return self.classes[positions]
+        none = {"i": -1, "f": -1, "U": "", "S": b"", "O": None}.get(self.classes.dtype.kind, missing)
+        if none is missing:
+            raise ValueError(
+                f"Of some samples fewer than k labels are left, and labels of dtype {self.classes.dtype} "
+                "have no value for none. Give sparse_output=True, a smaller k, or exclude fewer."
+            )
+        found = self.classes[positions]
+        found[missing] = none
+        return found
+
+    def positions(self, values):
+        """Turn class labels or names of columns, an array of any shape, into their positions, int32."""
+        values, place = np.asarray(values), None
+        if values.size and values.dtype.kind in "iu" and np.array_equal(self.classes, np.arange(len(self))):
+            unknown = (values < 0) | (values >= len(self))
+            found = np.where(unknown, -1, values)
+        else:
+            place = {name: position for position, name in enumerate(self.classes.tolist())}
+            found = np.array([place.get(name, -1) for name in values.ravel().tolist()], dtype=np.int32)
+            found = found.reshape(values.shape)
+            unknown = found < 0
+        if unknown.any():
+            raise ValueError(
+                f"labels must be among classes_, {_shorten(self.classes)}. Got "
+                f"{values[unknown].tolist()[0]!r}. Leave labels out that do not exist."
+            )
+        return found.astype(np.int32, copy=False)
 
     def indicator(self, pattern):
         """Turn a Pattern of labels into an indicator as y was."""

@@ -108,6 +108,7 @@ class Model:
     n_epochs: int = 0
     stored_dtype: str = "float32"  # of the weights in a pickle
     diverged: bool = False  # training that diverged has written on the weights
+    calibration: Any = None  # LabelCalibration or Temperature, of the scores as they were then; None: no one
 
     def __post_init__(self):
         if self.hasher is None:

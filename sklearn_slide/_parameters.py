@@ -1,4 +1,4 @@
-"""Which parameters a classifier may have, and how they are set."""
+"""Which parameters a classifier may have, how they are set, and what they tell scikit-learn."""
 
 from numbers import Integral, Real
 
@@ -7,6 +7,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_slide._core.layers import ACTIVATIONS
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
+from sklearn_slide._core.parallel import count_threads
 from sklearn_slide._lsh import LSH
 
 
@@ -27,6 +28,7 @@ class ParameterMixin:
         "negatives": "no_validation",  # check_shares names the sources
         "lsh": "no_validation",  # ModelSettings says how to give one
         "retrieval": [StrOptions({"exact", "lsh"})],
+        "threshold": [StrOptions({"auto", "micro_f1"}), Interval(Real, 0, 1, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -45,6 +47,14 @@ class ParameterMixin:
         ],
         "verbose": ["verbose"],
     }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        allowed = self.n_jobs is None or (isinstance(self.n_jobs, Integral) and self.n_jobs != 0)
+        tags.non_deterministic = allowed and count_threads(self.n_jobs) > 1
+        return tags
 
     def set_params(self, **params):
         """Set the parameters of this estimator, and those of its `lsh` as ``lsh__<parameter>``.

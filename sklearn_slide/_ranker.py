@@ -1,10 +1,15 @@
-"""A Model and samples -> the best labels, the likely ones, or a score for each."""
+"""A Model and samples -> the best labels, those above a cut, or a score for each or for chosen ones."""
 
 import numpy as np
 
-from sklearn_slide._core import exact, retrieval, screening
+from sklearn_slide._choices import drop_pairs
+from sklearn_slide._core import chosen, exact, retrieval, screening
 from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
+from sklearn_slide._core.rows import Pattern
+
+# Up to so many labels left out of a sample are ranked with the others first, by any way to rank.
+_FEW = 256
 
 
 class Ranker:
@@ -60,9 +65,58 @@ class Ranker:
         found = retrieval.retrieved_top_k(self._batch(x), k_kept, made, unused, self.n_jobs, report)
         return self._of_all_labels(*found, k)
 
-    def positive(self, x, report):
-        """Find the labels with a positive score; return indptr, int64, and indices, int32, of CSR."""
-        indptr, labels = exact.positive_labels(self._batch(x), self.n_jobs, report)
+    def rank(self, x, k, report, *, retrieve=False, left_out=None, factor=None):
+        """Rank all labels but those of a LeftOut; return positions, scores, and logarithms of sums or None.
+
+        Where fewer than k labels are left, positions are -1 and scores -inf. The third is what log_sums
+        gives, if a factor is given, from the same pass. Where that is asked for, or more than a few labels
+        are left out, the ranking is exact.
+        """
+        method = self.best_retrieved if retrieve else self.best
+        if left_out is None and factor is None:
+            return *method(x, k, report), None
+        rows = None if left_out is None else left_out.rows
+        if factor is None and rows is not None:
+            most = int(np.diff(rows.indptr).max(initial=0))
+            if most <= _FEW:
+                found = method(x, min(k + most, self.n_labels), report)
+                return *drop_pairs(*found, rows, min(k, self.n_labels)), None
+        batch, pairs = self._batch(x), self._own_pairs(rows)
+        k_kept = min(k, self._network.n_labels)
+        if left_out is not None and left_out.labels is not None:
+            batch = self._without(batch, left_out.labels)
+        if factor is None and pairs is None and x.n_rows == 1:
+            screen, unused = self._screen()
+            screen = screen._replace(biases=batch.network.output.biases.ravel())
+            found, logarithms = screening.screened_top_k(batch, k_kept, screen, unused), None
+        else:
+            sums = None
+            if factor is not None:
+                sums = chosen.Exponentials.start(self._network, factor, x.n_rows)
+            found = exact.exact_top_k(batch, k_kept, self._lengths(), self.n_jobs, report, pairs, sums)
+            logarithms = None if sums is None else sums.logarithms()
+        return *self._of_all_labels(*found, k, left_out is not None), logarithms
+
+    def chosen(self, x, pairs, report):
+        """Score the labels that a Pattern lists for each sample, (n_pairs,), -inf for those dropped."""
+        kept = self.model.kept_labels
+        if kept is None:
+            return chosen.pair_scores(self._batch(x), pairs, self.n_jobs, report)
+        known = self.model.seen_labels[pairs.indices]
+        scores = np.full(len(known), -np.inf, dtype=np.float32)
+        scores[known] = chosen.pair_scores(self._batch(x), self._own_pairs(pairs), self.n_jobs, report)
+        return scores
+
+    def log_sums(self, x, factor, report):
+        """Compute the logarithm of the sum of exp(factor z) over all labels, float64 (n_samples,)."""
+        return exact.sum_exponentials(self._batch(x), factor, self.n_jobs, report)
+
+    def above(self, x, cuts, report):
+        """Find the labels with a score above the cut of their sample, float32 (n_samples,).
+
+        Return indptr, int64, and indices, int32, of CSR.
+        """
+        indptr, labels = exact.labels_above(self._batch(x), cuts, self.n_jobs, report)
         kept = self.model.kept_labels
         return indptr, labels if kept is None else kept[labels]
 
@@ -70,15 +124,42 @@ class Ranker:
         """Compute the score of every label, float32 (n_samples, n_labels), -inf for those dropped."""
         return self.model.spread_labels(exact.dense_scores(self._batch(x), self.n_jobs, report), -np.inf)
 
-    def _of_all_labels(self, rows, scores, k):
-        """Turn rows of the network into positions of labels; fill up to k with labels that have no row."""
-        if not np.isfinite(scores).all():
+    def _own_pairs(self, pairs):
+        """Return a Pattern of labels as one of rows of the network, without those dropped; None for None."""
+        kept = self.model.kept_labels
+        if pairs is None or kept is None:
+            return pairs
+        known = self.model.seen_labels[pairs.indices]
+        indptr = np.concatenate([[0], np.cumsum(known)])[pairs.indptr]
+        return Pattern(indptr, np.searchsorted(kept, pairs.indices[known]).astype(np.int32))
+
+    def _without(self, batch, labels):
+        """Return a Batch in which labels, bool (n_labels,), have biases of -inf."""
+        output, kept = batch.network.output, self.model.kept_labels
+        gone = labels if kept is None else labels[kept]
+        biases = np.where(gone[:, np.newaxis], np.float32(-np.inf), output.biases)
+        return batch._replace(network=batch.network._replace(output=output._replace(biases=biases)))
+
+    def _of_all_labels(self, rows, scores, k, left_out=False):
+        """Turn rows of the network into positions of labels; fill up to k with labels that have no row.
+
+        If labels are left out of the ranking, -1 takes the place of a label with a score of -inf.
+        """
+        if not (np.isfinite(scores) | (left_out & (scores == -np.inf))).all():
             raise ValueError(
                 "Scores are not finite: the weights have diverged, or X holds values far larger than in fit. "
                 "Fit anew with a smaller learning_rate_init, or scale the rows of X by "
                 "sklearn.preprocessing.normalize."
             )
         kept = self.model.kept_labels
+        if left_out:
+            positions = rows if kept is None else kept[rows]
+            positions = np.where(scores == -np.inf, np.int32(-1), positions)
+            missing = ((0, 0), (0, k - positions.shape[1]))
+            return (
+                np.pad(positions, missing, constant_values=-1),
+                np.pad(scores, missing, constant_values=-np.inf),
+            )
         if kept is None:
             return rows, scores
         n_missing = k - rows.shape[1]

@@ -17,11 +17,8 @@ import scipy.sparse as sp
 from sklearn_slide._blocks import BlockTrainer, SampleBlocks, first_model_of_blocks, take_columns
 from sklearn_slide._callbacks import Task
 from sklearn_slide._classifier import SlideClassifier
-from sklearn_slide._core import exact
 from sklearn_slide._core.active_set import MAX_EXACT, N_SAMPLED
 from sklearn_slide._core.compilation import as_writable
-from sklearn_slide._core.layers import Batch
-from sklearn_slide._core.losses import OUTPUT_ACTIVATIONS
 from sklearn_slide._epochs import run_epochs
 from sklearn_slide._growth import features_of
 from sklearn_slide._labels import Labels
@@ -239,16 +236,8 @@ def probabilities_shard(shard, X, labels):
     own = np.flatnonzero(np.isin(labels, shard.columns))
     if not len(own) or not X.shape[0]:
         return probabilities
-    classifier = shard.classifier
     positions = np.searchsorted(shard.columns, labels[own])
-    if classifier.out_activation_ == "softmax":  # over all labels, which one shard has
-        probabilities[:, own] = classifier.predict_proba(X)[:, positions]
-        return probabilities
-    rows, order = np.unique(positions, return_inverse=True)
-    ranker, x = classifier._prepare(X)
-    batch = Batch(x, _take_labels(ranker.model.network, rows.astype(np.int32)))
-    scores = exact.dense_scores(as_writable(batch), 1, lambda n_rows: None)
-    probabilities[:, own] = OUTPUT_ACTIVATIONS["logistic"](scores)[:, order]
+    probabilities[:, own] = shard.classifier.predict_proba(X, labels=positions)
     return probabilities
 
 
@@ -290,6 +279,7 @@ def join_shards(shards, parameters):
             labels=labels,
             seen_labels=_join_rows([model.seen_labels for model in models], columns),
             hasher=None,
+            calibration=None,  # it knows of the ranks among all labels
         )
     )
     return joined
@@ -368,6 +358,7 @@ def _part(classifier, parameters, columns, frozen):
             labels=labels,
             seen_labels=model.seen_labels[columns],
             hasher=None,
+            calibration=None,  # it knows of the ranks among all labels
         )
     )
     return part

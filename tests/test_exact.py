@@ -13,6 +13,7 @@ from helpers import all_scores, callable_kernel, no_report, train_model
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide._core import exact, parallel, retrieval
+from sklearn_slide._core.chosen import no_pairs
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.screening import ROUNDING
 from sklearn_slide._ranker import Ranker
@@ -79,14 +80,15 @@ def test_scores_are_those_of_every_label(model, X, n_jobs, monkeypatch):
 
 @pytest.mark.parametrize("blocks", [(512, 8192), (7, 33)])
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_positive_labels_are_those_with_a_positive_score(model, X, blocks, n_jobs, monkeypatch):
+def test_labels_above_a_cut_are_those_with_a_higher_score(model, X, blocks, n_jobs, monkeypatch):
     monkeypatch.setattr(exact, "_BLOCK_ROWS", blocks[0])
     monkeypatch.setattr(exact, "_BLOCK_LABELS", blocks[1])
     model = deepcopy(model)
     for shift, fewest in ((7, 100), (-1000, 0)):
         model.network.output.biases[:] += shift
-        indptr, indices = Ranker(model, n_jobs).positive(model.rows(X), no_report)
-        expected = all_scores(model, X) > 0
+        cuts = np.linspace(0, 0.5, 70, dtype=np.float32)
+        indptr, indices = Ranker(model, n_jobs).above(model.rows(X), cuts, no_report)
+        expected = all_scores(model, X) > cuts[:, np.newaxis]
         assert fewest <= expected.sum() < expected.size
         found = sp.csr_array((np.ones(len(indices)), indices, indptr), shape=expected.shape)
         assert_array_equal(found.toarray(), expected)
@@ -99,7 +101,7 @@ def test_rounds_change_nothing_and_tell_how_many_samples_are_done(X, n_jobs, mon
     ranker, batch = Ranker(model, n_jobs), model.rows(X)
     methods = [
         lambda report: np.hstack(ranker.best(batch, 4, report)),
-        lambda report: ranker.positive(batch, report)[1],
+        lambda report: ranker.above(batch, np.zeros(70, dtype=np.float32), report)[1],
         lambda report: ranker.scores(batch, report),
         lambda report: ranker.best_retrieved(batch, 4, report)[1],
     ]
@@ -147,7 +149,8 @@ def test_sums_that_are_slightly_off_are_settled(better, sums, expected, X):
     batch, (labels, scores) = Batch(model.rows(X), model.network), exact._no_best(70, 5)
     found = np.tile(np.arange(13, dtype=np.int32), (70, 1)), np.tile(np.array(sums, dtype="f"), (70, 1))
     hidden = np.empty(model.network.hidden_shape, dtype=np.float32)
-    exact.settle_rows(batch, 0, 70, exact.measure_lengths(model.network), found, hidden, labels, scores)
+    lengths, left_out = exact.measure_lengths(model.network), no_pairs(70)
+    exact.settle_rows(batch, 0, 70, lengths, left_out, found, hidden, (labels, scores))
     assert_array_equal(labels, np.tile(expected, (70, 1)))
 
 

@@ -1,4 +1,4 @@
-"""Hidden vectors -> scores of every label -> the best k, or the positive ones."""
+"""Hidden vectors -> scores of every label -> the best k, or those above a cut."""
 
 from functools import cache
 from typing import NamedTuple
@@ -7,6 +7,13 @@ import numpy as np
 from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 
 from sklearn_slide._core.best import CHUNK, holds_more, insert_best
+from sklearn_slide._core.chosen import (
+    Exponentials,
+    add_exponentials,
+    holds_pair,
+    leave_out,
+    no_pairs,
+)
 from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.layers import forward, hidden_vectors
@@ -148,14 +155,16 @@ def rounding_of(x, i, h, lengths):
 
 
 @njit
-def settle_rows(batch, start, stop, lengths, found, hidden, labels, scores):
+def settle_rows(batch, start, stop, lengths, left_out, found, hidden, best):
     """Find the best k of the samples start to stop among those found by sums of blocks.
 
-    found are labels int32 and their sums float32, both (n_samples, n_found), best first; labels int32 and
-    scores float32 (n_samples, k); hidden float32 scratch of forward. The sums depend on the block that a
-    sample is in. Labels whose sum may be among the best k are scored one by one, in an order that is always
-    the same. If they may be more than were found, all labels are.
+    found are labels int32 and their sums float32, both (n_samples, n_found), best first; best are labels
+    int32 and scores float32 (n_samples, k); left_out is a Pattern of labels that are not ranked; hidden
+    float32 scratch of forward. The sums depend on the block that a sample is in. Labels whose sum may be
+    among the best k are scored one by one, in an order that is always the same. If they may be more than
+    were found, all labels are.
     """
+    labels, scores = best
     k, n_found, output = labels.shape[1], found[0].shape[1], batch.network.output
     n_labels, n_units = output.biases.shape[0], stored(output.weights).shape[1]
     for i in range(start, stop):
@@ -163,36 +172,58 @@ def settle_rows(batch, start, stop, lengths, found, hidden, labels, scores):
         h, sums, best_labels, best_scores = hidden[-1, :n_units], found[1][i], labels[i], scores[i]
         least = sums[k - 1] - np.float32(2.0) * rounding_of(batch.x, i, h, lengths)
         n = np.int64(0)
-        while n < n_found and sums[n] >= least:
+        while n < n_found and sums[n] >= least and sums[n] > -np.inf:
             n += 1
         if n == n_found and n_found < n_labels:
             for y in range(n_labels):
-                insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
+                if not holds_pair(left_out, i, y):
+                    insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
         else:
             for a in range(n):
                 y = np.int64(found[0][i, a])
                 insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
 
 
-def exact_top_k(batch, k, lengths, n_jobs, report):
+def exact_top_k(batch, k, lengths, n_jobs, report, left_out=None, sums=None):
     """Rank every label; return labels int32 and scores float32, (n_samples, k).
 
-    The score of a label for a sample does not depend on the other samples.
+    The score of a label for a sample does not depend on the other samples. left_out is a Pattern of labels
+    that are not ranked, or None; a label whose bias is -inf is ranked for no sample. Where fewer than k are
+    left, scores are -inf. To the sums, Exponentials if given, all labels are added, these too.
     """
     n_samples, n_labels = batch.x.n_rows, batch.network.n_labels
-    labels, scores = _no_best(n_samples, k)
+    best = _no_best(n_samples, k)
     found = _no_best(n_samples, min(k + _SPARE, n_labels))
     biases = batch.network.output.biases.ravel()
+    if sums is not None:
+        biases = biases - sums.biases  # what add_exponentials leaves to add: 0 or -inf
+    pairs = no_pairs(n_samples) if left_out is None else left_out
 
     def part(start, stop):
         for first, last, first_label, logits in score_blocks(batch, start, stop):
             chosen = biases[first_label : first_label + logits.shape[1]]
+            if sums is not None:
+                add_exponentials(sums, first, first_label, logits)
+            if left_out is not None:
+                leave_out(left_out, first, first_label, logits)
             merge_top_k(logits, chosen, first_label, found[0][first:last], found[1][first:last])
         hidden = np.empty(batch.network.hidden_shape, dtype=np.float32)
-        settle_rows(batch, start, stop, lengths, found, hidden, labels, scores)
+        settle_rows(batch, start, stop, lengths, pairs, found, hidden, best)
 
     run_with_blas(part, batch, n_jobs, report)
-    return labels, scores
+    return best
+
+
+def sum_exponentials(batch, factor, n_jobs, report):
+    """Compute the logarithm of the sum of exp(factor z) over all labels, float64 (n_samples,)."""
+    sums = Exponentials.start(batch.network, factor, batch.x.n_rows)
+
+    def part(start, stop):
+        for first, _, first_label, logits in score_blocks(batch, start, stop):
+            add_exponentials(sums, first, first_label, logits)
+
+    run_with_blas(part, batch, n_jobs, report)
+    return sums.logarithms()
 
 
 def _no_best(n_samples, k):
@@ -200,15 +231,18 @@ def _no_best(n_samples, k):
     return np.zeros((n_samples, k), dtype=np.int32), np.full((n_samples, k), -np.inf, dtype=np.float32)
 
 
-def positive_labels(batch, n_jobs, report):
-    """Find the labels with a positive logit; return indptr, int64, and indices, int32, of a CSR matrix."""
+def labels_above(batch, cuts, n_jobs, report):
+    """Find the labels with a logit above the cut of their sample, float32 (n_samples,).
+
+    Return indptr, int64, and indices, int32, of a CSR matrix.
+    """
     biases = batch.network.output.biases.ravel()
 
     def part(start, stop):
         rows, columns = [], []
-        for first, _, first_label, logits in score_blocks(batch, start, stop):
+        for first, last, first_label, logits in score_blocks(batch, start, stop):
             logits += biases[first_label : first_label + logits.shape[1]]
-            row, column = np.nonzero(logits > 0)
+            row, column = np.nonzero(logits > cuts[first:last, np.newaxis])
             rows.append(row + first)
             columns.append(column + first_label)
         rows, columns = np.concatenate(rows), np.concatenate(columns)

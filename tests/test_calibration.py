@@ -1,0 +1,282 @@
+"""Probabilities learned from held-out samples, and the thresholds of predictions."""
+
+import pickle
+import re
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from helpers import make
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, softmax
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.metrics import f1_score, log_loss
+from sklearn.utils import shuffle
+
+from sklearn_slide import SlideClassifier
+from sklearn_slide._calibration import (
+    LabelCalibration,
+    Temperature,
+    best_threshold,
+    calibrate_classes,
+    calibrate_labels,
+    ranks_among,
+)
+from sklearn_slide.datasets import make_xmc_classification
+from sklearn_slide.metrics import expected_calibration_error
+
+N_LABELS = 150
+
+
+@pytest.fixture(scope="module")
+def task():
+    X, Y = make_xmc_classification(1600, 200, N_LABELS, random_state=0)
+    return X[:800], Y[:800], X[800:1200], Y[800:1200], X[1200:], Y[1200:]
+
+
+@pytest.fixture(scope="module", params=["sigmoid", "softmax", "sigmoid+softmax"])
+def model(request, task):
+    X, Y, X_held, Y_held, _, _ = task
+    return make(n_active=None, max_iter=3, loss=request.param).fit(X, Y).calibrate(X_held, Y_held)
+
+
+def by_hand(model, X):
+    """Compute calibrated probabilities of all labels, a row and a label at a time."""
+    c, scores = model._model.calibration, model.decision_function(X).astype(float)
+    if model.out_activation_ == "softmax":
+        scores = log_softmax(scores, axis=1)
+    values = [c.offset]
+    for low, high, slope in zip(c.knots[:-1], c.knots[1:], c.slopes[1:-1], strict=True):
+        values.append(values[-1] + slope * (high - low))
+    p, raw = np.empty_like(scores), model.decision_function(X)
+    for i, row in enumerate(scores):
+        for y, z in enumerate(row):
+            higher = raw[i] > raw[i, y] + 2e-6 * (1 + abs(raw[i, y]))
+            rank = min(1 + higher.sum(), c.n_ranked)
+            u = c.weights @ [z, row.max(), np.log(rank), 1]
+            if u < c.knots[0]:
+                value = values[0] + c.slopes[0] * (u - c.knots[0])
+            elif u > c.knots[-1]:
+                value = values[-1] + c.slopes[-1] * (u - c.knots[-1])
+            else:
+                value = np.interp(u, c.knots, values)
+            p[i, y] = 1 / (1 + np.exp(-value))
+    return p
+
+
+def test_every_way_gives_the_same_probabilities(model, task):
+    X = task[4][:50]
+    expected = by_hand(model, X)
+    p = model.predict_proba(X)
+    assert_allclose(p, expected, rtol=2e-3, atol=1e-9)
+    assert_allclose(model.predict_log_proba(X), np.log(p), rtol=1e-9)
+    labels, best = model.predict_top_k(X, 7, scores="probability")
+    assert_allclose(best, np.take_along_axis(p, labels, 1), rtol=1e-4)
+    for k in (1, N_LABELS):
+        one, own = model.predict_top_k(X[:1], k, scores="probability")
+        assert_allclose(own, np.take_along_axis(p[:1], one, 1), rtol=1e-4)
+    assert_allclose(model.predict_proba(X, labels), best, rtol=1e-4)
+    assert_allclose(model.predict_log_proba(X, labels), np.log(best), rtol=1e-4)
+    # labels that are left out keep their ranks
+    mask = sp.csr_array((np.ones(50), labels[:, 0], np.arange(51)), shape=p.shape)
+    others, rest = model.predict_top_k(X, 6, scores="probability", exclude=mask)
+    assert_array_equal(others, labels[:, 1:])
+    assert_allclose(rest, best[:, 1:], rtol=1e-4)
+
+
+def test_rankings_stay_what_they_are(model, task):
+    X = task[4]
+    before = deepcopy(model)
+    before._model.calibration = None
+    assert_array_equal(model.predict_top_k(X, 20)[0], before.predict_top_k(X, 20)[0])
+    p = model.predict_top_k(X, N_LABELS, scores="probability")[1]
+    assert (np.diff(p, axis=1) <= 1e-9).all()
+
+
+def test_probabilities_come_true(model, task):
+    X, Y = task[4:]
+    before = deepcopy(model)
+    before._model.calibration = None
+    form = {"scores": "probability", "sparse_output": True}
+    for k in (1, 5):
+        raw, calibrated = (
+            expected_calibration_error(Y, m.predict_top_k(X, k, **form)) for m in (before, model)
+        )
+        assert calibrated < 0.1
+        assert calibrated < raw
+    dense = Y.toarray()
+    losses = [log_loss(dense.ravel(), m.predict_proba(X).ravel()) for m in (before, model)]
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.3, 0.5, 0.9, "auto", "micro_f1"])
+def test_predict_says_labels_above_the_threshold(model, task, threshold):
+    X = task[4]
+    for m in (model, deepcopy(model)):
+        if m is not model:
+            m._model.calibration = None
+            if threshold == "micro_f1":
+                continue
+        p = m.predict_proba(X)
+        m.set_params(threshold=threshold)
+        expected = p > m.threshold_
+        assert_array_equal(m.predict(X).toarray(), expected)
+        m.set_params(threshold="auto")
+        assert_array_equal(m.predict(X, threshold=threshold).toarray(), expected)
+        if isinstance(threshold, float):
+            assert m.set_params(threshold=threshold).threshold_ == threshold
+            m.set_params(threshold="auto")
+        top = np.zeros_like(expected)
+        np.put_along_axis(top, m.predict_top_k(X, 2)[0], True, axis=1)
+        assert_array_equal(m.predict(X, threshold=threshold, min_labels=2).toarray(), expected | top)
+
+
+def test_samples_with_more_likely_labels_than_have_ranks(model, task):
+    X = task[4][:60]
+    m = deepcopy(model)
+    m._model.calibration = m._model.calibration._replace(n_ranked=3)
+    p = by_hand(m, X)
+    assert_allclose(m.predict_proba(X), p, rtol=2e-3, atol=1e-9)
+    threshold = np.median(np.sort(p, axis=1)[:, -9])
+    assert ((p > threshold).sum(axis=1) > 3).any()
+    assert_array_equal(m.predict(X, threshold=threshold).toarray(), m.predict_proba(X) > threshold)
+
+
+def test_the_threshold_is_that_of_the_best_f1(model, task):
+    _, _, X_held, Y_held, _, _ = task
+    truth = Y_held.toarray()
+    found = f1_score(truth, model.predict(X_held).toarray(), average="micro")
+    for threshold in np.linspace(0.02, 0.9, 45):
+        other = model.predict(X_held, threshold=threshold).toarray()
+        assert found >= f1_score(truth, other, average="micro") - 1e-9
+
+
+def test_best_threshold_by_hand():
+    p, true = np.array([0.9, 0.8, 0.7, 0.2, 0.1]), np.array([True, True, False, True, False])
+    # of 4 true labels one has no probability: F1 of the best n is 2/5, 4/6, 4/7, 6/8, 6/9
+    assert best_threshold(p, true, 4) == pytest.approx(0.15)
+    assert best_threshold(p[:2], true[:2], 2) == pytest.approx(0.4)
+    assert best_threshold(p, np.zeros(5, dtype=bool), 4) == 0.5
+    assert best_threshold(np.array([0.5, 0.5, 0.1]), np.array([True, False, False]), 1) == pytest.approx(0.3)
+
+
+def test_ranks_by_hand():
+    best = np.array([[3.0, 2.0, 2.0, -1.0]])
+    scores = np.array([[2.0, 3.0, 2.5, -1.0, -5.0, 2.0 - 1e-6, -np.inf]])
+    assert_array_equal(ranks_among(best, scores), [[2, 1, 2, 4, 5, 2, 5]])
+
+
+def test_the_weights_minimise_the_loss():
+    rng = np.random.default_rng(0)
+    scores = -np.sort(-rng.normal(-1, 2, size=(400, 6)), axis=1)
+    log_odds = 1.7 * scores - 0.4 * scores[:, :1] - 1.1 * np.log(np.arange(1, 7)) + 0.5
+    true = rng.random(scores.shape) < expit(log_odds)
+    found = calibrate_labels(scores, true, true.sum())
+    shares = np.arange(1, 7) ** -0.5
+    u = np.stack(np.broadcast_arrays(scores, scores[:, :1], np.log(np.arange(1, 7)), 1.0), axis=-1)
+
+    def loss(c):
+        p = expit(u @ c)
+        losses = -np.where(true, np.log(p), np.log(1 - p)) * shares
+        return losses.sum() + 2 * np.sum((c - [1, 0, 0, 0]) ** 2)
+
+    expected = minimize(loss, [1, 0, 0, 0], method="Nelder-Mead", options={"xatol": 1e-6, "maxiter": 4000}).x
+    assert_allclose(found.weights, expected, atol=2e-3)
+    assert (found.slopes > 0).all()
+    p = expit(found.log_odds(scores, scores[:, :1], np.arange(1, 7)))
+    assert np.abs(p - expit(log_odds)).mean() < 0.03
+    cuts = found.cuts(found.log_odds(scores[:, -1], scores[:, 0], 6), scores[:, 0])
+    assert_allclose(cuts, scores[:, -1], rtol=1e-9)
+
+
+def test_few_samples_are_trusted_little():
+    scores = np.array([[2.0, -1.0, -3.0]])
+    ranks = np.arange(1, 4)
+    for true in ([[False] * 3], [[True] * 3], [[True, False, False]]):
+        found = calibrate_labels(scores, np.array(true), 3)
+        assert np.abs(found.log_odds(scores, scores[:, :1], ranks) - scores).max() < 3
+        assert 0 < found.threshold < 1
+
+
+def test_class_labels_have_a_temperature():
+    rng = np.random.default_rng(0)
+    scores = 4 * rng.normal(size=(3000, 5))
+    true = np.array([rng.choice(5, p=row) for row in softmax(0.3 * scores, axis=1)])
+    assert calibrate_classes(scores, true).factor == pytest.approx(0.3, rel=0.05)
+    X, y = shuffle(*load_digits(return_X_y=True), random_state=0)
+    model = SlideClassifier((32,), random_state=0).fit(X[:1200], y[:1200])
+    raw = model.predict_proba(X[1500:])
+    dense = model.decision_function(X[1500:])
+    model.calibrate(X[1200:1500], y[1200:1500])
+    factor = model._model.calibration.factor
+    p = model.predict_proba(X[1500:])
+    assert isinstance(model._model.calibration, Temperature)
+    assert_allclose(p, softmax(factor * dense.astype(float), axis=1), rtol=1e-6)
+    assert_allclose(model.predict_log_proba(X[1500:]), np.log(p), rtol=1e-6)
+    labels, best = model.predict_top_k(X[1500:], 3, scores="probability")
+    assert_allclose(best, np.take_along_axis(p, labels, 1), rtol=1e-5)
+    assert_allclose(model.predict_proba(X[1500:], labels), best, rtol=1e-5)
+    assert log_loss(y[1500:], p) < log_loss(y[1500:], raw)
+    assert_array_equal(model.predict(X[1500:]), np.argmax(dense, axis=1))
+
+
+def test_fit_calibrates_where_samples_are_held_out(task):
+    X, Y, X_held, Y_held, _, _ = task
+    early = make(n_active=None, early_stopping=True).fit(X, Y, X_val=X_held, y_val=Y_held)
+    by_itself = deepcopy(early)
+    by_itself._model.calibration = None
+    by_itself.calibrate(X_held, Y_held)
+    for a, b in zip(early._model.calibration, by_itself._model.calibration, strict=True):
+        assert_array_equal(a, b)
+    assert make(n_active=None).fit(X, Y)._model.calibration is None
+    several = make(n_active=None, early_stopping=True, n_estimators=2).fit(X, Y)
+    assert isinstance(several._model.calibration, LabelCalibration)
+    X, y = load_digits(return_X_y=True)
+    assert make(early_stopping=True).fit(X, y)._model.calibration.factor > 0
+
+
+def test_a_calibration_stays(model, task):
+    X, Y, _, _, X_test, _ = task
+    p = model.predict_proba(X_test)
+    seen = np.unique(Y.indices)  # compact() drops the others, and the ranks below them
+    for other in (pickle.loads(pickle.dumps(model)), deepcopy(model).compact()):
+        assert_allclose(other.predict_proba(X_test)[:, seen], p[:, seen], rtol=1e-6)
+    further = deepcopy(model)
+    kept = further._model.calibration
+    wide = sp.hstack([Y, Y[:, :5]]).tocsr()
+    for data in ((X, Y), (X, wide)):
+        further.partial_fit(*data)
+        assert further._model.calibration is kept
+    assert further.predict_proba(X_test).shape == (400, N_LABELS + 5)
+    warm = deepcopy(model).set_params(warm_start=True)
+    kept = warm._model.calibration
+    assert warm.fit(X, Y)._model.calibration is kept
+    assert clone(model).fit(X, Y)._model.calibration is None
+
+
+def test_bad_arguments(model, task):
+    X, Y, X_held, Y_held, _, _ = task
+    fresh = make().fit(X, Y)
+    for threshold in (0, 1, -0.1, 1.5, np.nan, "f1", None):
+        match = "threshold must be a number between 0 and 1, 'micro_f1' or 'auto'. Got "
+        with pytest.raises(ValueError, match=match + re.escape(repr(threshold))):
+            fresh.set_params(threshold=threshold).predict(X)
+        with pytest.raises(ValueError, match="threshold"):
+            make(threshold=threshold).fit(X, Y)
+        fresh.set_params(threshold="auto")
+    with pytest.raises(ValueError, match=r"Call calibrate\(X, y\) with some, fit with early_stopping"):
+        fresh.predict(X, threshold="micro_f1")
+    for min_labels in (-1, 1.5, "a"):
+        with pytest.raises(ValueError, match="min_labels must be an int of at least 0"):
+            fresh.predict(X, min_labels=min_labels)
+    with pytest.raises(ValueError, match="fitted with a multi-label indicator"):
+        fresh.calibrate(X_held, np.arange(400) % 3)
+    with pytest.raises(ValueError, match="features"):
+        fresh.calibrate(X_held[:, 1:], Y_held)
+    classes = make().fit(*load_digits(return_X_y=True))
+    for params in ({"threshold": 0.5}, {"min_labels": 1}):
+        with pytest.raises(ValueError, match="of class labels the best is predicted"):
+            classes.predict(load_digits().data, **params)
