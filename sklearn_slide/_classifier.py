@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn_slide._attributes import AttributeMixin
 from sklearn_slide._calibrating import CalibrationMixin
 from sklearn_slide._callbacks import CallbackSupportMixin, begin_fit
+from sklearn_slide._explain import ExplanationMixin
 from sklearn_slide._fitting import FittingMixin
 from sklearn_slide._model import join
 from sklearn_slide._parameters import ParameterMixin
@@ -17,6 +18,7 @@ class SlideClassifier(
     FittingMixin,
     PredictionMixin,
     CalibrationMixin,
+    ExplanationMixin,
     AttributeMixin,
     PersistenceMixin,
     ParameterMixin,
