@@ -196,3 +196,20 @@ def rank_in_rows(rows, values, counts):
     """
     order = np.lexsort((-values, rows))
     return order, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def mean_of_rows(values, sample_weight):
+    """Return the weighted mean over the rows whose value is not NaN, or NaN if they have no weight."""
+    weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    if (
+        weights.shape != values.shape
+        or not np.all((weights >= 0) & (weights < np.inf))
+        or not np.any(weights)
+    ):
+        raise ValueError(
+            f"sample_weight must be {len(values)} finite numbers >= 0, one for each row and not all 0; got "
+            f"shape {weights.shape} and {np.array2string(weights, threshold=10)}"
+        )
+    kept = ~np.isnan(values)
+    total = weights[kept].sum()
+    return float(values[kept] @ weights[kept] / total) if total > 0 else np.nan

@@ -3,23 +3,37 @@
 No metric makes an ``(n_samples, n_labels)`` array of a sparse input.
 """
 
-import inspect
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 
-from sklearn_slide._ranking import as_array, as_columns, compare, rank_in_rows, true_pairs
+from sklearn_slide._ranking import as_array, compare, mean_of_rows, rank_in_rows, true_pairs
+from sklearn_slide._reliability import calibration_pairs, expected_calibration_error, reliability_curve
+from sklearn_slide._scorers import ProbabilityScorer, TopKScorer, predict_top_k
+from sklearn_slide._set_metrics import (
+    average_precision_at_k,
+    f1_at_k,
+    f1_at_threshold,
+    recall_by_frequency_at_k,
+)
 
 __all__ = [
+    "average_precision_at_k",
+    "calibration_pairs",
     "coverage_at_k",
+    "expected_calibration_error",
+    "f1_at_k",
+    "f1_at_threshold",
     "label_propensities",
     "ndcg_at_k",
     "precision_at_k",
     "predict_top_k",
+    "probability_scorer",
     "ps_precision_at_k",
     "recall_at_k",
+    "recall_by_frequency_at_k",
+    "reliability_curve",
     "top_k_scorer",
 ]
 
@@ -63,7 +77,7 @@ def precision_at_k(y_true, y_pred, *, k=5, sample_weight=None):
     0.5
     """
     result = compare(y_true, y_pred, k)
-    return _mean(result.hits.mean(axis=1), sample_weight)
+    return mean_of_rows(result.hits.mean(axis=1), sample_weight)
 
 
 def recall_at_k(y_true, y_pred, *, k=5, sample_weight=None, zero_division=0.0):
@@ -100,7 +114,7 @@ def recall_at_k(y_true, y_pred, *, k=5, sample_weight=None, zero_division=0.0):
     result = compare(y_true, y_pred, k)
     recall = np.full(len(result.hits), float(zero_division))
     np.divide(result.hits.sum(axis=1), result.n_true, out=recall, where=result.n_true > 0)
-    return _mean(recall, sample_weight)
+    return mean_of_rows(recall, sample_weight)
 
 
 def ndcg_at_k(y_true, y_pred, *, k=5, sample_weight=None):
@@ -139,7 +153,7 @@ def ndcg_at_k(y_true, y_pred, *, k=5, sample_weight=None):
     result = compare(y_true, y_pred, k)
     discounts = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discounts)[np.clip(result.n_true, 1, k) - 1]
-    return _mean(result.hits @ discounts / ideal, sample_weight)
+    return mean_of_rows(result.hits @ discounts / ideal, sample_weight)
 
 
 def ps_precision_at_k(y_true, y_pred, propensities, *, k=5, sample_weight=None):
@@ -191,8 +205,8 @@ def ps_precision_at_k(y_true, y_pred, propensities, *, k=5, sample_weight=None):
     true_gains = gains[result.true_labels]
     order, rank = rank_in_rows(result.true_rows, true_gains, result.n_true)
     reachable = np.bincount(result.true_rows, true_gains[order] * (rank < k), minlength=len(gained))
-    best = _mean(reachable, sample_weight)
-    return _mean(gained, sample_weight) / best if best > 0 else 0.0
+    best = mean_of_rows(reachable, sample_weight)
+    return mean_of_rows(gained, sample_weight) / best if best > 0 else 0.0
 
 
 def coverage_at_k(y_true, y_pred, *, k=5):
@@ -275,55 +289,6 @@ def propensity_curve(counts, n_samples, a=0.55, b=1.5):
     return 1 / (1 + c * (counts + b) ** -a)
 
 
-def predict_top_k(model, X, k=5):
-    """Predict the k best labels of each row with an estimator, a Pipeline or a fitted search.
-
-    Parameters
-    ----------
-    model : object
-        A fitted estimator with ``predict_top_k(X, k)``; a :class:`~sklearn.pipeline.Pipeline` whose last
-        step is such a model, where `X` goes through the earlier steps; or a fitted search over such a model.
-    X : {array-like, sparse} of shape (n_samples, n_features), or what the first step of the Pipeline takes
-        The samples.
-    k : int, default=5
-        Number of labels for each row.
-
-    Returns
-    -------
-    labels, scores : ndarrays of shape (n_samples, k)
-        What the method of the estimator returns: the best labels, best first, and their scores.
-
-    Raises
-    ------
-    TypeError
-        If `model` holds no ``predict_top_k``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_slide.metrics import predict_top_k
-    >>> class Constant:
-    ...     def predict_top_k(self, X, k):
-    ...         return np.tile(np.arange(k), (len(X), 1)), np.ones((len(X), k))
-    >>> predict_top_k(Constant(), [[0.0], [1.0]], k=3)[0]
-    array([[0, 1, 2],
-           [0, 1, 2]])
-    """
-    if hasattr(model, "predict_top_k"):
-        return model.predict_top_k(X, k)
-    if isinstance(model, Pipeline):
-        for _, step in model.steps[:-1]:
-            if step is not None and step != "passthrough":
-                X = step.transform(X)
-        return predict_top_k(model.steps[-1][1], X, k)
-    if hasattr(model, "best_estimator_"):
-        return predict_top_k(model.best_estimator_, X, k)
-    raise TypeError(
-        "model must be an estimator with a method predict_top_k, a Pipeline that ends in one, or a search "
-        f"over one that was fitted with refit; got {model!r}"
-    )
-
-
 def top_k_scorer(metric, k=5, **metric_params):
     """Make a scorer for GridSearchCV, RandomizedSearchCV and the cross-validation functions.
 
@@ -334,8 +299,9 @@ def top_k_scorer(metric, k=5, **metric_params):
     Parameters
     ----------
     metric : str or callable
-        "coverage_at_k", "ndcg_at_k", "precision_at_k", "ps_precision_at_k" or "recall_at_k". A callable is
-        called as ``metric(y_true, labels, k=k, **metric_params)``; higher is better.
+        "average_precision_at_k", "coverage_at_k", "f1_at_k", "ndcg_at_k", "precision_at_k",
+        "ps_precision_at_k", "recall_at_k" or "recall_by_frequency_at_k". A callable is called as
+        ``metric(y_true, labels, k=k, **metric_params)``; higher is better.
     k : int, default=5
         Number of labels of each row to predict and to score.
     **metric_params
@@ -364,67 +330,64 @@ def top_k_scorer(metric, k=5, **metric_params):
     >>> {"P@1": top_k_scorer("precision_at_k", k=1), "nDCG@5": top_k_scorer("ndcg_at_k")}
     {'P@1': top_k_scorer('precision_at_k', k=1), 'nDCG@5': top_k_scorer('ndcg_at_k', k=5)}
     """
-    metrics = (coverage_at_k, ndcg_at_k, precision_at_k, ps_precision_at_k, recall_at_k)
+    metrics = (
+        *(average_precision_at_k, coverage_at_k, f1_at_k, ndcg_at_k, precision_at_k, ps_precision_at_k),
+        *(recall_at_k, recall_by_frequency_at_k),
+    )
+    return TopKScorer(_named(metric, metrics), _checked(k), metric_params)
+
+
+def probability_scorer(metric, k=100, **metric_params):
+    """Make a scorer that compares the probabilities of the k best labels with the true ones.
+
+    It serves models whose ``predict_top_k`` takes ``scores="probability"`` and ``sparse_output=True``, as
+    :class:`~sklearn_slide.SlideClassifier`, Pipelines that end in one, and fitted searches over them.
+
+    Parameters
+    ----------
+    metric : str or callable
+        "f1_at_threshold" or "expected_calibration_error", of which the scorer gives the negative. A callable
+        is called as ``metric(y_true, probabilities, **metric_params)``, both with a column for each label
+        and the second CSR; higher is better.
+    k : int, default=100
+        Number of labels of each row whose probabilities count; all others are taken as never predicted.
+    **metric_params
+        Further arguments of the metric, such as ``threshold=0.3`` or ``average="macro"``.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y, sample_weight=None) -> float``; it pickles if `metric` does.
+
+    Raises
+    ------
+    ValueError
+        If `metric` is no known name or k is less than 1.
+    TypeError
+        If `metric` is neither name nor callable, k is no integer, or `metric_params` do not fit the metric.
+
+    Examples
+    --------
+    >>> from sklearn_slide.metrics import probability_scorer
+    >>> probability_scorer("expected_calibration_error", k=5)
+    probability_scorer('expected_calibration_error', k=5)
+    """
+    metric = _named(metric, (f1_at_threshold, expected_calibration_error))
+    sign = -1 if metric is expected_calibration_error else 1
+    return ProbabilityScorer(metric, _checked(k), metric_params, sign)
+
+
+def _named(metric, metrics):
+    """Return the metric of that name, or the callable that it is."""
     by_name = {function.__name__: function for function in metrics}
     if isinstance(metric, str) and metric in by_name:
-        metric = by_name[metric]
+        return by_name[metric]
     if not callable(metric):
         error = ValueError if isinstance(metric, str) else TypeError
         raise error(f"metric must be one of {list(by_name)} or a callable; got {metric!r}")
-    check_scalar(k, "k", Integral, min_val=1)
-    return _TopKScorer(metric, k, metric_params)
+    return metric
 
 
-class _TopKScorer:
-    """Call `metric` on the true labels and the labels that ``predict_top_k`` of a model gives."""
-
-    def __init__(self, metric, k, metric_params):
-        self.metric, self.k, self.metric_params = metric, k, metric_params
-        try:
-            inspect.signature(metric).bind("y_true", "y_pred", k=k, **metric_params)
-        except TypeError as error:
-            raise TypeError(
-                f"{self!r} must fit {self._name()}{inspect.signature(metric)}: {error}"
-            ) from error
-
-    def __call__(self, estimator, X, y, sample_weight=None):
-        params = dict(self.metric_params)
-        if sample_weight is not None:
-            if not self._accept_sample_weight():
-                raise ValueError(f"sample_weight must be None, since {self._name()} takes no weights")
-            params["sample_weight"] = sample_weight
-        labels, _ = predict_top_k(estimator, X, self.k)
-        labels = as_columns(labels, y, getattr(estimator, "classes_", None))
-        return float(self.metric(y, labels, k=self.k, **params))
-
-    def _accept_sample_weight(self):
-        """Tell whether the metric takes weights; a search over several metrics asks by this name."""
-        return "sample_weight" in inspect.signature(self.metric).parameters
-
-    def _name(self):
-        return getattr(self.metric, "__name__", repr(self.metric))
-
-    def __repr__(self):
-        ours = getattr(self.metric, "__module__", None) == __name__
-        shown = [repr(self._name()) if ours else self._name(), f"k={self.k}"]
-        for key, value in self.metric_params.items():
-            shape = getattr(value, "shape", ())
-            shown.append(f"{key}=<array of shape {shape}>" if shape else f"{key}={value!r}")
-        return f"top_k_scorer({', '.join(shown)})"
-
-
-def _mean(values, sample_weight):
-    """Return the weighted mean over the rows whose value is not NaN, or NaN if they have no weight."""
-    weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    if (
-        weights.shape != values.shape
-        or not np.all((weights >= 0) & (weights < np.inf))
-        or not np.any(weights)
-    ):
-        raise ValueError(
-            f"sample_weight must be {len(values)} finite numbers >= 0, one for each row and not all 0; got "
-            f"shape {weights.shape} and {np.array2string(weights, threshold=10)}"
-        )
-    kept = ~np.isnan(values)
-    total = weights[kept].sum()
-    return float(values[kept] @ weights[kept] / total) if total > 0 else np.nan
+def _checked(k):
+    """Return k, an int of at least 1."""
+    return check_scalar(k, "k", Integral, min_val=1)
