@@ -18,9 +18,12 @@ import scipy.sparse as sp
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logsumexp
 
+from sklearn_slide._core.rows import Pattern
+
 # Labels of a sample whose ranks are told apart, and which a calibration is learned from.
 _N_RANKED = 50
-_N_KNOTS = 12
+_N_DRAWN = 20  # labels drawn for each sample, to learn of the others
+_N_KNOTS = 16
 # Samples of class labels are taken for so many scores at most.
 _MOST_SCORES = 2**26
 # How much a few samples are trusted: about as if so many had said that scores are right as they are.
@@ -84,25 +87,29 @@ def ranks_among(best, scores):
     return ranks
 
 
-def calibrate_labels(scores, true, n_true):
-    """Learn a LabelCalibration from the best labels of held-out samples.
+class Pairs(NamedTuple):
+    """Labels of held-out samples that a calibration is learned from, arrays of shape (n_pairs,)."""
 
-    scores are (n_samples, n_ranked), falling; true tells which of these labels are true, and n_true how many
-    labels of the samples are true in all.
-    """
-    n_samples, n_ranked = scores.shape
-    scores = scores.astype(np.float64)
-    ranks = np.log(np.arange(1, n_ranked + 1))
-    columns = [scores, np.broadcast_to(scores[:, :1], scores.shape), ranks, 1.0]
-    features = np.stack([np.broadcast_to(column, scores.shape).ravel() for column in columns], axis=1)
+    scores: np.ndarray  # float64
+    best: np.ndarray  # float64, the best score of the sample
+    ranks: np.ndarray  # int64, the lowest one for labels that are drawn at random below it
+    true: np.ndarray  # bool
+    counts: np.ndarray  # float64, the labels that a pair stands for
+
+
+def calibrate_labels(pairs, n_ranked, n_true):
+    """Learn a LabelCalibration that tells n_ranked ranks apart; n_true counts all true labels."""
+    columns = [pairs.scores, pairs.best, np.log(pairs.ranks), np.ones(len(pairs.scores))]
+    features = np.stack(columns, axis=1)
     # first ranks are few, and what is shown: they count for more
-    shares = np.tile(np.arange(1, n_ranked + 1) ** -0.5, n_samples)
+    shares = pairs.counts / pairs.ranks
     bounds = [(_LEAST_SLOPE, None), (None, None), (None, 0.0), (None, None)]
-    weights = _fit_logistic(features, true.ravel(), shares, np.array([1.0, 0, 0, 0]), bounds)
-    knots, offset, slopes = _fit_rise(features @ weights, true.ravel(), shares)
+    weights = _fit_logistic(features, pairs.true, shares, np.array([1.0, 0, 0, 0]), bounds)
+    knots, offset, slopes = _fit_rise(features @ weights, pairs.true, shares)
     calibration = LabelCalibration(weights, knots, offset, slopes, n_ranked, 0.5)
-    likely = expit(calibration.log_odds(scores, scores[:, :1], np.arange(1, n_ranked + 1)))
-    return calibration._replace(threshold=best_threshold(likely.ravel(), true.ravel(), n_true))
+    likely = expit(calibration.log_odds(pairs.scores, pairs.best, pairs.ranks))
+    threshold = best_threshold(likely, pairs.true, pairs.counts, n_true)
+    return calibration._replace(threshold=threshold)
 
 
 def _fit_rise(u, true, shares):
@@ -138,14 +145,14 @@ def _fit_logistic(features, true, shares, start, bounds):
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
-def best_threshold(probabilities, true, n_true):
+def best_threshold(probabilities, true, counts, n_true):
     """Return the threshold of the probabilities above which predictions have the best micro-F1.
 
-    n_true counts all true labels, those that have no probability among them.
+    counts are the labels that each stands for, and n_true those that are true, with a probability or without.
     """
     order = np.argsort(-probabilities, kind="stable")
-    p = probabilities[order]
-    f1 = 2 * np.cumsum(true[order]) / (np.arange(1, len(p) + 1) + max(n_true, 1))
+    p, true, counts = (values[order] for values in (probabilities, true, counts))
+    f1 = 2 * np.cumsum(true * counts) / (np.cumsum(counts) + max(n_true, 1))
     f1[:-1][p[:-1] == p[1:]] = 0.0  # no threshold tells equal ones apart
     n = int(np.argmax(f1))
     if f1[n] == 0.0:
@@ -175,14 +182,46 @@ def calibrate(ranker, X, y, report):
     if not labels.multilabel:
         most = max(1, _MOST_SCORES // len(labels))
         return calibrate_classes(ranker.scores(ranker.model.rows(X[:most]), report), y.indices[:most])
-    x, k = ranker.model.rows(X), min(_N_RANKED, int(ranker.model.seen_labels.sum()) or len(labels))
+    x, n_ranked = ranker.model.rows(X), min(_N_RANKED, int(ranker.model.seen_labels.sum()) or len(labels))
     factor = 1.0 if ranker.model.out_activation == "softmax" else None
-    found, scores, sums = ranker.rank(x, k, report, factor=factor)
-    if sums is not None:
-        scores = scores - sums[:, np.newaxis]
-    indicator = sp.csr_array(
-        (np.ones(len(y.indices), dtype=bool), y.indices, y.indptr), (x.n_rows, len(labels))
+    found, scores, sums = ranker.rank(x, n_ranked, report, factor=factor)
+    truth = sp.csr_array((np.ones(len(y.indices), dtype=bool), y.indices, y.indptr), (x.n_rows, len(labels)))
+    lower, is_true, counts = _lower_pairs(found, truth, ranker.model.seen_labels)
+    rows = np.repeat(np.arange(x.n_rows), np.diff(lower.indptr))
+    places = np.repeat(np.arange(x.n_rows), n_ranked)
+    all_scores = np.concatenate([scores.ravel(), ranker.chosen(x, lower, report)]).astype(np.float64)
+    all_rows = np.concatenate([places, rows])
+    shift = np.zeros(x.n_rows) if sums is None else sums
+    pairs = Pairs(
+        all_scores - shift[all_rows],
+        (scores[:, 0] - shift)[all_rows],
+        np.concatenate([np.tile(np.arange(1, n_ranked + 1), x.n_rows), np.full(len(rows), n_ranked)]),
+        np.concatenate([np.asarray(truth[places, found.ravel()]).ravel(), is_true]),
+        np.concatenate([np.ones(found.size), counts]),
     )
-    rows = np.repeat(np.arange(x.n_rows), k)
-    true = np.asarray(indicator[rows, found.ravel()]).reshape(found.shape)
-    return calibrate_labels(scores, true, len(y.indices))
+    return calibrate_labels(pairs, n_ranked, len(y.indices))
+
+
+def _lower_pairs(found, truth, seen):
+    """Choose labels below the ranked ones: the true ones, and some of the others, for all of them.
+
+    found are the ranked labels (n_samples, n_ranked), truth a CSR array of bool, seen bool (n_labels,).
+    Return a Pattern, which of its labels are true, and how many labels each stands for.
+    """
+    n_samples, n_labels = truth.shape
+    drawn = (
+        np.random.default_rng(0).choice(np.flatnonzero(seen), (n_samples, _N_DRAWN)) if seen.any() else found
+    )
+    rows = np.repeat(np.arange(n_samples), drawn.shape[1])
+    keys = np.unique(rows * n_labels + drawn.ravel())
+    true = np.repeat(np.arange(n_samples), np.diff(truth.indptr)) * n_labels + truth.indices
+    true = true[seen[truth.indices]]
+    ranked = (np.arange(n_samples)[:, np.newaxis] * n_labels + found).ravel()
+    true, others = np.setdiff1d(true, ranked), np.setdiff1d(keys, np.concatenate([true, ranked]))
+    n_others = n_samples * seen.sum() - len(np.union1d(true, ranked))
+    chosen = np.concatenate([true, others])
+    order = np.argsort(chosen)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(chosen // n_labels, minlength=n_samples))])
+    counts = np.concatenate([np.ones(len(true)), np.full(len(others), n_others / max(len(others), 1))])
+    pattern = Pattern(indptr, (chosen[order] % n_labels).astype(np.int32))
+    return pattern, order < len(true), counts[order]

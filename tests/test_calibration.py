@@ -19,7 +19,9 @@ from sklearn.utils import shuffle
 from sklearn_slide import SlideClassifier
 from sklearn_slide._calibration import (
     LabelCalibration,
+    Pairs,
     Temperature,
+    _lower_pairs,
     best_threshold,
     calibrate_classes,
     calibrate_labels,
@@ -157,10 +159,16 @@ def test_the_threshold_is_that_of_the_best_f1(model, task):
 def test_best_threshold_by_hand():
     p, true = np.array([0.9, 0.8, 0.7, 0.2, 0.1]), np.array([True, True, False, True, False])
     # of 4 true labels one has no probability: F1 of the best n is 2/5, 4/6, 4/7, 6/8, 6/9
-    assert best_threshold(p, true, 4) == pytest.approx(0.15)
-    assert best_threshold(p[:2], true[:2], 2) == pytest.approx(0.4)
-    assert best_threshold(p, np.zeros(5, dtype=bool), 4) == 0.5
-    assert best_threshold(np.array([0.5, 0.5, 0.1]), np.array([True, False, False]), 1) == pytest.approx(0.3)
+    one = np.ones(5)
+    assert best_threshold(p, true, one, 4) == pytest.approx(0.15)
+    assert best_threshold(p[:2], true[:2], one[:2], 2) == pytest.approx(0.4)
+    assert best_threshold(p, np.zeros(5, dtype=bool), one, 4) == 0.5
+    tied = np.array([0.5, 0.5, 0.1])
+    assert best_threshold(tied, np.array([True, False, False]), one[:3], 1) == pytest.approx(0.3)
+    # the fourth stands for nine labels: 2/5, 4/6, 4/7, 22/16, 22/17 of 4 and eight more true labels
+    counts = np.array([1.0, 1, 1, 9, 1])
+    assert best_threshold(p, true, counts, 12) == pytest.approx(0.15)
+    assert best_threshold(p, np.array([True, True, False, False, False]), counts, 4) == pytest.approx(0.75)
 
 
 def test_ranks_by_hand():
@@ -169,13 +177,44 @@ def test_ranks_by_hand():
     assert_array_equal(ranks_among(best, scores), [[2, 1, 2, 4, 5, 2, 5]])
 
 
+def as_pairs(scores, true):
+    """Return the Pairs of samples whose labels are sorted, best first."""
+    n_samples, n_labels = scores.shape
+    return Pairs(
+        scores.ravel(),
+        np.repeat(scores[:, 0], n_labels),
+        np.tile(np.arange(1, n_labels + 1), n_samples),
+        true.ravel(),
+        np.ones(scores.size),
+    )
+
+
+def test_pairs_below_the_ranks_stand_for_all_others():
+    rng = np.random.default_rng(0)
+    truth = sp.csr_array(rng.random((30, 400)) < 0.05)
+    seen = rng.random(400) < 0.9
+    found = np.array([rng.choice(np.flatnonzero(seen), 7, replace=False) for _ in range(30)])
+    pairs, true, counts = _lower_pairs(found, truth, seen)
+    rows = np.repeat(np.arange(30), np.diff(pairs.indptr))
+    below = np.tile(seen, (30, 1))
+    np.put_along_axis(below, found, False, axis=1)
+    assert below[rows, pairs.indices].all()
+    assert len(set(zip(rows, pairs.indices, strict=True))) == len(rows)
+    assert_array_equal(true, truth.toarray()[rows, pairs.indices])
+    assert true.sum() == (truth.toarray() & below).sum()
+    assert (counts[true] == 1).all()
+    assert counts.sum() == pytest.approx(below.sum())
+    none = _lower_pairs(np.tile(np.arange(400), (30, 1)), truth, np.ones(400, dtype=bool))
+    assert len(none[1]) == 0
+
+
 def test_the_weights_minimise_the_loss():
     rng = np.random.default_rng(0)
     scores = -np.sort(-rng.normal(-1, 2, size=(400, 6)), axis=1)
     log_odds = 1.7 * scores - 0.4 * scores[:, :1] - 1.1 * np.log(np.arange(1, 7)) + 0.5
     true = rng.random(scores.shape) < expit(log_odds)
-    found = calibrate_labels(scores, true, true.sum())
-    shares = np.arange(1, 7) ** -0.5
+    found = calibrate_labels(as_pairs(scores, true), 6, true.sum())
+    shares = 1 / np.arange(1, 7)
     u = np.stack(np.broadcast_arrays(scores, scores[:, :1], np.log(np.arange(1, 7)), 1.0), axis=-1)
 
     def loss(c):
@@ -196,7 +235,7 @@ def test_few_samples_are_trusted_little():
     scores = np.array([[2.0, -1.0, -3.0]])
     ranks = np.arange(1, 4)
     for true in ([[False] * 3], [[True] * 3], [[True, False, False]]):
-        found = calibrate_labels(scores, np.array(true), 3)
+        found = calibrate_labels(as_pairs(scores, np.array(true)), 3, 3)
         assert np.abs(found.log_odds(scores, scores[:, :1], ranks) - scores).max() < 3
         assert 0 < found.threshold < 1
 
