@@ -10,7 +10,9 @@ import sklearn_slide
 from sklearn_slide import (
     LSH,
     SlideClassifier,
+    _calibrating,
     _classifier,
+    _explain,
     _fitting,
     _generator,
     _lsh,
@@ -24,6 +26,7 @@ try:
 except ImportError:  # without the extra
     dask = None
 
+PARTS = [_classifier, _fitting, _predictions, _calibrating, _explain, _lsh, datasets, _generator]
 EXCEPTED = {
     "ES01": "a summary that says all needs no second paragraph",
     "SA01": "what belongs together stands on one page of the documentation",
@@ -100,7 +103,7 @@ def test_layer_examples_run(torch_layer, name):
     assert failed == 0
 
 
-@pytest.mark.parametrize("module", [_classifier, _fitting, _predictions, _lsh, datasets, _generator])
+@pytest.mark.parametrize("module", PARTS)
 def test_examples_run(module):
     failed, attempted = doctest.testmod(module)
     assert attempted > 0

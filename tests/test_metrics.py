@@ -13,7 +13,7 @@ import reference
 import scipy.sparse as sp
 from sklearn.metrics import ndcg_score, recall_score, top_k_accuracy_score
 
-from sklearn_slide import _ranking, metrics
+from sklearn_slide import _ranking, _reliability, _scorers, _set_metrics, metrics
 from sklearn_slide.metrics import (
     coverage_at_k,
     label_propensities,
@@ -26,6 +26,8 @@ from sklearn_slide.metrics import (
 
 FUNCTIONS = (coverage_at_k, ndcg_at_k, precision_at_k, ps_precision_at_k, recall_at_k)
 METRICS = {function.__name__: function for function in FUNCTIONS}
+SET_METRICS = ("average_precision_at_k", "f1_at_k", "recall_by_frequency_at_k")  # in test_set_metrics.py
+BY_NAME = sorted([*METRICS, *SET_METRICS])
 WITH_WEIGHTS = [name for name in METRICS if name != "coverage_at_k"]
 
 # labels 0, 1 and 3; label 2; no label at all; labels 1 and 4
@@ -396,8 +398,14 @@ BAD_ARGUMENTS = [
     (lambda: label_propensities(Y * 3), "y_train must be an indicator with no values but 0 and 1"),
     (lambda: label_propensities(Y, a=0), "a == 0, must be > 0"),
     (lambda: label_propensities(Y, b=-1.5), "b == -1.5, must be > 0"),
-    (lambda: top_k_scorer("precision"), f"must be one of {list(METRICS)} or a callable; got 'precision'"),
-    (lambda: top_k_scorer(5), f"metric must be one of {list(METRICS)} or a callable; got 5"),
+    (
+        lambda: top_k_scorer("precision"),
+        f"must be one of {BY_NAME} or a callable; got 'precision'",
+    ),
+    (
+        lambda: top_k_scorer(5),
+        f"metric must be one of {BY_NAME} or a callable; got 5",
+    ),
     (lambda: top_k_scorer("precision_at_k", k=0), "k == 0, must be >= 1"),
     (lambda: top_k_scorer("precision_at_k", k="1"), "k must be an instance of int, not str"),
     (lambda: top_k_scorer("ps_precision_at_k"), "must fit ps_precision_at_k(.* missing .* 'propensities'"),
@@ -416,10 +424,12 @@ def test_bad_arguments(call, message):
 
 
 def test_doctests_and_public_names():
-    result = doctest.testmod(metrics)
-    assert result.failed == 0
-    assert result.attempted >= 2 * len(metrics.__all__)
-    assert metrics.__all__ == sorted([*METRICS, "label_propensities", "predict_top_k", "top_k_scorer"])
+    results = [doctest.testmod(module) for module in (metrics, _reliability, _scorers, _set_metrics)]
+    assert not any(result.failed for result in results)
+    assert sum(result.attempted for result in results) >= 2 * len(metrics.__all__)
+    others = ["calibration_pairs", "expected_calibration_error", "f1_at_threshold", "label_propensities"]
+    others += ["predict_top_k", "probability_scorer", "reliability_curve", "top_k_scorer", *SET_METRICS]
+    assert metrics.__all__ == sorted([*METRICS, *others])
 
 
 def test_imports_nothing_of_the_estimator():
@@ -433,4 +443,5 @@ import sklearn_slide.metrics
 print([name for name in sys.modules if name.startswith(("numba", "sklearn_slide._"))])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['sklearn_slide._sparse', 'sklearn_slide._ranking']"
+    helpers = ("_sparse", "_ranking", "_reliability", "_scorers", "_set_metrics")
+    assert done.stdout.strip() == str([f"sklearn_slide.{name}" for name in helpers])

@@ -156,7 +156,15 @@ def test_a_joined_network_is_trained_further_under_its_number_of_networks(data):
 def test_every_parameter_is_fixed_or_may_change():
     fixed = {name for name, *_ in FIXED}
     free = {name for _, change in CHANGES for name in change}
-    others = {"class_weight", "n_jobs", "verbose", "retrieval", "random_state", "warm_start"}  # tested apart
+    others = {
+        "class_weight",
+        "n_jobs",
+        "verbose",
+        "retrieval",
+        "threshold",
+        "random_state",
+        "warm_start",
+    }  # tested apart
     assert fixed | free | others == make().get_params(deep=False).keys()
     assert not fixed & free
     doc = dict(re.findall(r"^    (\w+) : .*default.*\n((?:      .*\n)+)", type(make()).__doc__, re.MULTILINE))

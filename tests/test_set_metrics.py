@@ -1,6 +1,5 @@
 """F1 of sets, average precision and hits by frequency, calibration of sparse scores, against plain loops."""
 
-import doctest
 import pickle
 import re
 
@@ -15,7 +14,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 
-from sklearn_slide import _reliability, _scorers, _set_metrics
 from sklearn_slide.metrics import (
     average_precision_at_k,
     calibration_pairs,
@@ -212,10 +210,3 @@ def test_bad_arguments(scored, call, match):
 def test_a_scorer_refuses_what_the_metric_does_not_take():
     with pytest.raises(TypeError, match="must fit f1_at_threshold"):
         probability_scorer("f1_at_threshold", bins=3)
-
-
-@pytest.mark.parametrize("module", [_reliability, _scorers, _set_metrics])
-def test_examples_run(module):
-    failed, attempted = doctest.testmod(module)
-    assert attempted > 0
-    assert failed == 0
