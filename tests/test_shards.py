@@ -276,6 +276,21 @@ def test_split_classifiers_rank_and_join_again(data, others):
     assert_same(split_classifier(plain, 1)[0].classifier, plain)
 
 
+def test_shards_have_no_calibration(data):
+    X, Y = data
+    model = SlideClassifier(**parameters()).fit(X, Y).calibrate(X, Y)
+    labels = np.array([5, 0, 3])
+    (alone,) = split_classifier(model, 1)
+    assert_array_equal(probabilities_shard(alone, X, labels), model.predict_proba(X, labels))
+    shards = split_classifier(model, 3)
+    shards[0].classifier.calibrate(X, Y[:, shards[0].columns])
+    joined = join_shards(shards, parameters())
+    assert all(part._model.calibration is None for part in (shards[1].classifier, joined))
+    model._model.calibration = shards[0].classifier._model.calibration = None
+    found = sum(probabilities_shard(shard, X, labels) for shard in shards)
+    assert_allclose(found, model.predict_proba(X)[:, labels], rtol=1e-5)
+
+
 def test_classifiers_that_cannot_be_split(data):
     X, Y = data
     of_classes = SlideClassifier(**parameters()).fit(X, np.arange(120) % 5)
