@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_slide._core.compilation import by_type, inner, njit
 from sklearn_slide._core.direct import Direct
-from sklearn_slide._core.matrices import add_row, matrix_shape, stored
+from sklearn_slide._core.matrices import add_row, add_rows, matrix_shape, stored
 from sklearn_slide._core.optimizers import mean_square, step_and_sum_rows, step_rows
 from sklearn_slide._core.parallel import run_over_range
 from sklearn_slide._core.rows import Rows
@@ -151,8 +151,8 @@ def forward_input(x, i, layer, activation, h):
     n_units = layer.biases.shape[1]
     for u in range(n_units):
         h[u] = layer.biases[0, u]
-    for p in range(x.indptr[i], x.indptr[i + 1]):
-        add_row(layer.weights, x.indices[p], x.data[p], h)
+    start, stop = x.indptr[i], x.indptr[i + 1]
+    add_rows(layer.weights, x.indices[start:stop], x.data[start:stop], h)
     activate(activation, h, n_units)
 
 
