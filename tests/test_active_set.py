@@ -223,7 +223,7 @@ def test_neighbours_draw_the_same_frequent_and_uniform_labels(samples):
     for shares in ({"frequency": 1}, {"uniform": 1}):
         drawn = []
         for i in (28, 29):
-            labels, n_true = sample(samples, i, sampler(shares, n_active=10))
+            labels, _ = sample(samples, i, sampler(shares, n_active=10))
             drawn.append(set(labels) - set(true_labels(samples, 28)) - set(true_labels(samples, 29)))
         assert len(drawn[0]) > 3
         assert drawn[1] <= drawn[0]

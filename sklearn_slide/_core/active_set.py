@@ -300,7 +300,7 @@ def add_cooccurring(x, y, rows_with, i, limit, n, active):
 
 @inner
 def count_draws(n_labels, y):
-    """Return how many samples bring about n_labels labels, in runs, if they have as many as most; y Pattern."""
+    """Return how many samples bring about n_labels labels in runs, by the mean number of labels in y."""
     mean = y.indices.shape[0] // max(y.indptr.shape[0] - 1, 1)
     length = max(1, min(RUN, mean))
     return (n_labels + length - 1) // length

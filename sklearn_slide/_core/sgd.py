@@ -35,8 +35,8 @@ from sklearn_slide._core.tables import Tables
 
 # An epoch passes over a sample at most so many times; a pass over one of more weight counts for more.
 MAX_PASSES = 10
-# So many passes, one after the other, draw the same labels of the sources that know nothing of the sample: the
-# rows of these are then read from a cache.
+# So many passes, one after the other, draw the same labels of the sources that know nothing of the sample:
+# the rows of these are then read from a cache.
 GROUP = 16
 
 
