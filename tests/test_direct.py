@@ -44,7 +44,7 @@ def samples(arrays):
 @pytest.fixture
 def direct(samples):
     """Return the direct weights of features with up to 13 labels, and some that are negative."""
-    direct = find_pairs(samples, N_FEATURES, N_LABELS, 13, 1.0)
+    direct = find_pairs(samples, np.zeros(N_FEATURES, dtype=bool), N_LABELS, 13, 1.0, 1)
     direct.weights[::3] *= -1
     return direct
 

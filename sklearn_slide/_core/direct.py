@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._core.compilation import inner, njit, prefetch
+from sklearn_slide._core.compilation import inner, prefetch
 from sklearn_slide._core.matrices import row_scale, stored
 from sklearn_slide._core.optimizers import direct_factor
 
@@ -22,14 +22,6 @@ class Direct(NamedTuple):
     labels: np.ndarray  # int32 (n_pairs,), ascending for each feature
     weights: Any  # float32 (n_pairs,), or Quantized with a scale for each feature
     gain: np.float32  # how far these weights step, against those of the output layer
-
-
-class Columns(NamedTuple):
-    """CSC arrays of X: the samples and values of each feature."""
-
-    indptr: np.ndarray  # int64 (n_features + 1,)
-    indices: np.ndarray  # int32 (nnz,)
-    data: np.ndarray  # float32 (nnz,)
 
 
 @inner
@@ -164,70 +156,3 @@ def update_direct(direct, state, labels, n_active, residuals, rate, matches, n_m
         matches.factors[a] = direct_factor(state, labels[a], rate * residuals[a])
     for m in range(n_matches):
         direct.weights[matches.pairs[m]] -= matches.factors[matches.actives[m]] * matches.values[m]
-
-
-@njit
-def count_new_pairs(columns, y, direct, limit, crowded, marks, counts):
-    """Fill counts, int64 (n_features,), with the labels that features meet in samples and have no weight for.
-
-    columns is the Columns of X, y the Pattern of true labels, marks int32 (n_labels,) of -1. A feature with
-    more labels than the limit, old and new, becomes crowded, bool (n_features,); it counts none.
-    """
-    for j in range(counts.shape[0]):
-        counts[j] = 0
-        if crowded[j] or columns.indptr[j] == columns.indptr[j + 1]:
-            continue
-        for q in range(direct.indptr[j], direct.indptr[j + 1]):
-            marks[direct.labels[q]] = j
-        for p in range(columns.indptr[j], columns.indptr[j + 1]):
-            i = columns.indices[p]
-            for r in range(y.indptr[i], y.indptr[i + 1]):
-                label = y.indices[r]
-                counts[j] += marks[label] != j
-                marks[label] = j
-        if direct.indptr[j + 1] - direct.indptr[j] + counts[j] > limit:
-            crowded[j], counts[j] = True, 0
-
-
-@njit
-def list_new_pairs(columns, y, weights, direct, pairs, places):
-    """List the pairs that were counted: fill the labels of pairs, a Direct, and add sums to its weights.
-
-    The sum of a pair is that of the feature's values in the samples of the label, by the weights of samples,
-    float32. places are int64 (n_labels,) of -1.
-    """
-    for j in range(pairs.indptr.shape[0] - 1):
-        first, n = pairs.indptr[j], pairs.indptr[j]
-        if first == pairs.indptr[j + 1]:
-            continue
-        known = pairs.labels.shape[0] + j
-        for q in range(direct.indptr[j], direct.indptr[j + 1]):
-            places[direct.labels[q]] = known
-        for p in range(columns.indptr[j], columns.indptr[j + 1]):
-            i = columns.indices[p]
-            for r in range(y.indptr[i], y.indptr[i + 1]):
-                label = y.indices[r]
-                place = places[label]
-                if place == known:
-                    continue
-                if place < first or place >= n:
-                    place, n = n, n + 1
-                    places[label], pairs.labels[place] = place, label
-                pairs.weights[place] += weights[i] * columns.data[p]
-
-
-@njit
-def merge_pairs(one, two, labels, weights):
-    """Fill labels and weights, those of a Direct, with the pairs of two Directs that share none."""
-    n = 0
-    for j in range(one.indptr.shape[0] - 1):
-        p = one.indptr[j]
-        for q in range(two.indptr[j], two.indptr[j + 1]):
-            while p < one.indptr[j + 1] and one.labels[p] < two.labels[q]:
-                labels[n], weights[n] = one.labels[p], one.weights[p]
-                n, p = n + 1, p + 1
-            labels[n], weights[n] = two.labels[q], two.weights[q]
-            n += 1
-        for r in range(p, one.indptr[j + 1]):
-            labels[n], weights[n] = one.labels[r], one.weights[r]
-            n += 1
