@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from helpers import make_model, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide._core import pairs
+from sklearn_slide._core import centroids, pairs, parallel
 from sklearn_slide._core.layers import Batch, hidden_vectors
 from sklearn_slide._core.losses import SIGMOID_BIAS
 from sklearn_slide._core.rows import Pattern
@@ -107,6 +107,21 @@ def test_network_bytes(samples, solver, copies):
     n_pairs = len(network.direct.labels)
     assert network_bytes(N_FEATURES, N_LABELS, [8, 4], solver, n_pairs) == sum(arrays) + pairs
     assert sum(arrays) == copies * 4 * (30 * 8 + 8 * 4 + 4 * 12)
+
+
+@pytest.mark.parametrize(
+    ("block_size", "part_work", "n_jobs"), [(2**24, 2**25, 1), (30 * 7, 200, 3), (1, 1, 1)]
+)
+def test_hidden_vectors_are_summed_by_label(samples, block_size, part_work, n_jobs, monkeypatch):
+    samples = samples._replace(weights=np.random.default_rng(0).random(40, dtype=np.float32))
+    network = build(samples, hidden_layer_sizes=(30,))
+    whole = centroids.sum_hidden_vectors(samples, network, 1)
+    monkeypatch.setattr(centroids, "_BLOCK_SIZE", block_size)
+    monkeypatch.setattr(parallel, "_PART_WORK", part_work)
+    sums = centroids.sum_hidden_vectors(samples, network, n_jobs)
+    expected = (dense(samples)[1].T * samples.weights) @ all_hidden_vectors(samples, network)
+    assert_allclose(sums, expected, rtol=1e-5, atol=1e-6)
+    assert_array_equal(sums, whole)
 
 
 @pytest.mark.parametrize("limit", [1, 6, 9, N_LABELS])
