@@ -25,8 +25,8 @@ from sklearn_slide._core.direct import match_direct, update_direct  # noqa: E402
 from sklearn_slide._core.hashing import hash_vector  # noqa: E402
 from sklearn_slide._core.layers import backward_hidden, backward_output, forward, score_labels  # noqa: E402
 from sklearn_slide._core.losses import compute_residuals  # noqa: E402
-from sklearn_slide._core.random_numbers import start_stream  # noqa: E402
-from sklearn_slide._core.sgd import make_scratch  # noqa: E402
+from sklearn_slide._core.random_numbers import start_shared_stream, start_stream  # noqa: E402
+from sklearn_slide._core.sgd import GROUP, make_scratch  # noqa: E402
 from sklearn_slide._labels import encode_indicator  # noqa: E402
 from sklearn_slide._samples import as_rows, make_samples, scale_rows  # noqa: E402
 from sklearn_slide._trainer import Trainer, TrainingSettings  # noqa: E402
@@ -57,6 +57,7 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
     total_active, total_updated, total_pairs, total_matches, n_matches = 0, 0, 0, 0, 0
     for i in range(n_samples):
         start_stream(active.stream, 1, 1, i)
+        start_shared_stream(active.shared, 1, 1, i // GROUP)
         forward(engine.batch, i, activity.hidden)
         if n_stages > 1:
             hash_vector(index.hasher, h[: index.hasher.n_features], lookups.hash_work, lookups.codes)

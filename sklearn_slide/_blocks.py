@@ -11,19 +11,19 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
+from sklearn_slide._core.centroids import sum_hidden_vectors
 from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.layers import ACTIVATIONS, Layer, Network
 from sklearn_slide._core.losses import LOSSES
+from sklearn_slide._core.pairs import common_features
 from sklearn_slide._core.rows import Pattern, Rows
 from sklearn_slide._first_weights import (
     DIRECT_NORM,
-    crowded_features,
     find_pairs,
     initialise_output,
     make_network,
     norm_scale,
     start_solver,
-    sum_hidden_vectors,
     untrained_model,
 )
 from sklearn_slide._input_forms import check_samples, check_targets
@@ -187,7 +187,8 @@ def first_model_of_blocks(classifier, labels, stream, seed, hidden=None):
     direct, crowded = None, None
     if settings.direct_limit:
         gain = norm_scale(typical, DIRECT_NORM) ** 2
-        direct, crowded = _pairs_of_blocks(stream, n_features, n_labels, settings.direct_limit, gain)
+        shape = n_features, n_labels
+        direct, crowded = _pairs_of_blocks(stream, shape, settings.direct_limit, gain, n_jobs)
     if hidden is None:
         network = make_network(n_features, n_labels, settings, typical, direct, rng)
     else:
@@ -207,20 +208,28 @@ def first_model_of_blocks(classifier, labels, stream, seed, hidden=None):
     return untrained_model(network, training, settings, labels, stream.scale, n_features, seed)
 
 
-def _pairs_of_blocks(stream, n_features, n_labels, limit, gain):
+def _pairs_of_blocks(stream, shape, limit, gain, n_jobs):
     """Return the Direct of the Samples of all blocks, as find_pairs does, and which features are crowded."""
-    shape = n_features, n_labels
-    total, crowded = sp.csr_array(shape, dtype=np.float32), np.zeros(n_features, dtype=bool)
+    total, crowded = sp.csr_array(shape, dtype=np.float32), np.zeros(shape[0], dtype=bool)
+    counts, n_samples = np.zeros(shape[0], dtype=np.int64), 0
     for samples in stream:
-        pairs = find_pairs(samples, n_features, n_labels, limit, gain)
-        crowded |= crowded_features(samples, pairs)
+        counts += np.bincount(samples.x.indices, minlength=shape[0])
+        n_samples += samples.x.n_rows
+        pairs = find_pairs(samples, crowded, shape[1], limit, gain, n_jobs)
         total = total + sp.csr_array((pairs.weights, pairs.labels, pairs.indptr), shape=shape)
         crowded |= np.diff(total.indptr) > limit
-        kept = np.repeat(~crowded, np.diff(total.indptr))
-        indptr = np.concatenate([[0], np.cumsum(kept)])[total.indptr]
-        total = sp.csr_array((total.data[kept], total.indices[kept], indptr), shape=shape)
+        total = _without(total, crowded)
+    crowded |= common_features(counts, n_samples)
+    total = _without(total, crowded)
     indptr, labels = total.indptr.astype(np.int64), total.indices.astype(np.int32, copy=False)
     return Direct(indptr, labels, total.data, np.float32(gain)), crowded
+
+
+def _without(total, crowded):
+    """Return a CSR array with the rows of crowded features emptied."""
+    kept = np.repeat(~crowded, np.diff(total.indptr))
+    indptr = np.concatenate([[0], np.cumsum(kept)])[total.indptr]
+    return sp.csr_array((total.data[kept], total.indices[kept], indptr), shape=total.shape)
 
 
 class BlockTrainer:

@@ -56,7 +56,8 @@ class SlideClassifier(
 
     direct_limit : int, default=1000
         A feature seen with at most so many labels has a weight of its own for each of them, past the hidden
-        layers; 0 for none. Later calls add some up to this limit. A linear model does without. *Fixed*.
+        layers; 0 for none. Later calls add some up to this limit. A linear model does without, and so does a
+        feature that most samples of a call with 1,000 or more have, as those of dense X. *Fixed*.
 
     n_estimators : int, default=1
         Networks that `fit` trains from different random numbers, and joins to one with so many times the

@@ -1,20 +1,13 @@
 """Samples -> a first Model."""
 
 import numpy as np
-import scipy.sparse as sp
 
+from sklearn_slide._core.centroids import sum_hidden_vectors
 from sklearn_slide._core.direct import Direct
-from sklearn_slide._core.layers import (
-    ACTIVATIONS,
-    Batch,
-    Layer,
-    LayerState,
-    Network,
-    NetworkState,
-    hidden_vectors,
-)
+from sklearn_slide._core.layers import ACTIVATIONS, Layer, LayerState, Network, NetworkState
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
+from sklearn_slide._core.pairs import common_features, find_new_pairs
 from sklearn_slide._core.parallel import split_work
 from sklearn_slide._lengths import Lengths, mean_square_norm
 from sklearn_slide._model import Model, TrainingState
@@ -31,9 +24,6 @@ OUTPUT_ACCUMULATOR = 0.5
 # The norm of samples that weigh next to nothing: its inverse is near the largest float32.
 _NO_NORM = 1e-30
 
-# About so many products are added up at a time to find the direct pairs.
-_BLOCK_WORK = 5_000_000
-
 
 def first_model(samples, settings, n_features, labels, input_scale, seed, n_jobs):
     """Make the Model of Labels that training begins with, from the Samples and the ModelSettings."""
@@ -41,8 +31,8 @@ def first_model(samples, settings, n_features, labels, input_scale, seed, n_jobs
     direct, crowded = None, None
     if settings.direct_limit:
         gain = norm_scale(samples, DIRECT_NORM) ** 2
-        direct = find_pairs(samples, n_features, n_labels, settings.direct_limit, gain)
-        crowded = crowded_features(samples, direct)
+        crowded = common_features(np.bincount(samples.x.indices, minlength=n_features), samples.x.n_rows)
+        direct = find_pairs(samples, crowded, n_labels, settings.direct_limit, gain, n_jobs)
     network = make_network(n_features, n_labels, settings, samples, direct, rng)
     centroids = None
     if settings.init == "centroid":
@@ -159,63 +149,17 @@ def centroid_scale(norms):
     return scale
 
 
-def sum_hidden_vectors(samples, network, n_jobs):
-    """Sum the hidden vectors of each label's samples by weight, Y' H: float32 (n_labels, n_units)."""
-    n_labels, n_samples = network.n_labels, samples.x.n_rows
-    h = hidden_vectors(Batch(samples.x, network), 0, n_samples, n_jobs)
-    by_label = weighted_targets(samples, n_labels).T.tocsr()
-    # eight times the work, for the parts of the sums take memory beside the whole
-    parts = split_work(0, n_labels, 8 * h.shape[1] * (1 + len(samples.y.indices) / n_labels))
-    if len(parts) == 1:
-        return by_label @ h
-    sums = np.empty((n_labels, h.shape[1]), dtype=np.float32)
-    for start, stop in parts:
-        sums[start:stop] = by_label[start:stop] @ h
-    return sums
-
-
-def weighted_targets(samples, n_labels):
-    """Return a CSR array, float32 (n_samples, n_labels), of the samples' weights at their true labels."""
-    y = samples.y
-    entries = np.repeat(samples.weights, np.diff(y.indptr))
-    return sp.csr_array((entries, y.indices, y.indptr), shape=(samples.x.n_rows, n_labels))
-
-
 def count_products(samples):
     """Count the pairs of a feature and a label of one sample, over all samples: a bound of the pairs."""
     return int(np.dot(np.diff(samples.x.indptr), np.diff(samples.y.indptr)))
 
 
-def find_pairs(samples, n_features, n_labels, limit, gain):
-    """Pair each feature with the labels that it was seen with, unless these are more than limit.
+def find_pairs(samples, crowded, n_labels, limit, gain, n_jobs):
+    """Pair each feature with the labels that it was seen with, unless it is crowded, bool (n_features,).
 
-    Return a Direct whose weights are the weighted sums of the feature over the samples of the label, X' Y.
+    One with more labels than the limit becomes crowded. Return a Direct whose weights are the weighted sums
+    of the feature over the samples of the label, X' Y.
     """
-    x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, n_features))
-    y, n_labels_of = weighted_targets(samples, n_labels), np.diff(samples.y.indptr)
-    by_feature = x.T.tocsr()
-    work = np.cumsum((by_feature != 0) @ n_labels_of.astype(np.float64))
-    counts, labels, sums = [], [], []
-    start = 0
-    while start < n_features:
-        done = work[start - 1] if start else 0.0
-        stop = max(start + 1, int(np.searchsorted(work, done + _BLOCK_WORK)))
-        block = by_feature[start:stop] @ y
-        block.sort_indices()
-        found = np.diff(block.indptr)
-        kept = found <= limit
-        counts.append(np.where(kept, found, 0))
-        in_kept = np.repeat(kept, found)
-        labels.append(block.indices[in_kept].astype(np.int32))
-        sums.append(block.data[in_kept].astype(np.float32))
-        start = stop
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-    return Direct(indptr, np.concatenate(labels), np.concatenate(sums), np.float32(gain))
-
-
-def crowded_features(samples, direct):
-    """Tell which features the Samples have with too many labels for pairs; direct has their pairs."""
-    x, y = samples.x, samples.y
-    with_labels = np.repeat(np.diff(y.indptr) > 0, np.diff(x.indptr))
-    n_pairs = np.diff(direct.indptr)
-    return (np.bincount(x.indices, with_labels, minlength=len(n_pairs)) > 0) & (n_pairs == 0)
+    nothing = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+    known = Direct(np.zeros(len(crowded) + 1, dtype=np.int64), *nothing, np.float32(gain))
+    return find_new_pairs(samples, known, limit, crowded, n_labels, n_jobs)

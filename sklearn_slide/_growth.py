@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._core.compilation import as_writable
-from sklearn_slide._core.direct import Columns, Direct, count_new_pairs, list_new_pairs, merge_pairs
+from sklearn_slide._core.centroids import sum_hidden_vectors
 from sklearn_slide._core.layers import Layer
 from sklearn_slide._core.losses import LOSSES
+from sklearn_slide._core.pairs import common_features, find_new_pairs, merge_pairs
 from sklearn_slide._core.parallel import split_work
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._first_weights import (
@@ -17,7 +17,6 @@ from sklearn_slide._first_weights import (
     OUTPUT_ACCUMULATOR,
     initialise_output,
     start_layer,
-    sum_hidden_vectors,
 )
 from sklearn_slide._samples import as_rows, labels_with_entries, make_samples, scale_rows
 
@@ -116,14 +115,19 @@ def learn_of(model, samples, n_jobs):
     """Give a Model what Samples are the first to tell of, before it is trained with them.
 
     Labels that were never true before, but for samples without entries, start from them, as all labels do in
-    a first call. Features get direct weights for labels that they meet, until these are more than the limit.
+    a first call. Features get direct weights for labels that they meet, until these are more than the limit,
+    or most of many samples have the feature.
     """
     network, new, pairs, sums = model.network, np.zeros(0, dtype=np.int32), None, None
     if model.settings.init == "centroid":
         true = labels_with_entries(samples, network.n_labels)
         new = np.flatnonzero(true & ~model.training.started).astype(np.int32)
     if network.direct is not None:
-        pairs = find_new_pairs(model, samples)
+        crowded = model.training.crowded
+        counts = np.bincount(samples.x.indices, minlength=model.n_features)
+        crowded |= common_features(counts, samples.x.n_rows)
+        limit = model.settings.direct_limit
+        pairs = find_new_pairs(samples, network.direct, limit, crowded, network.n_labels, n_jobs)
         places = np.full(network.n_labels, -1, dtype=np.int32)
         places[new] = np.arange(len(new), dtype=np.int32)
         of_new = places[pairs.labels] >= 0
@@ -135,30 +139,6 @@ def learn_of(model, samples, n_jobs):
     if pairs is not None and len(pairs.labels):
         pairs.weights[of_new] = sums.weights
         model.network = network._replace(direct=merge(network.direct, pairs))
-
-
-def find_new_pairs(model, samples):
-    """Return a Direct of the pairs of Samples that a Model has not; its weights are the sums X' Y of them.
-
-    A feature whose labels become more than the limit is crowded: it keeps its direct weights, and gets no
-    more.
-    """
-    samples = as_writable(samples)
-    direct, y, n_labels = model.network.direct, samples.y, model.network.n_labels
-    columns = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, model.n_features)).tocsc()
-    columns = Columns(columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data)
-    counts, marks = np.empty(model.n_features, dtype=np.int64), np.full(n_labels, -1, dtype=np.int32)
-    limit, crowded = model.settings.direct_limit, model.training.crowded
-    count_new_pairs(columns, y, direct, limit, crowded, marks, counts)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    sums = np.zeros(indptr[-1], dtype=np.float32)
-    pairs = Direct(indptr, np.empty(indptr[-1], dtype=np.int32), sums, direct.gain)
-    if indptr[-1]:
-        list_new_pairs(columns, y, samples.weights, direct, pairs, np.full(n_labels, -1, dtype=np.int64))
-        rows = sp.csr_array((sums, pairs.labels, indptr), shape=(model.n_features, n_labels))
-        rows.sort_indices()
-        pairs = pairs._replace(labels=rows.indices.astype(np.int32, copy=False), weights=rows.data)
-    return pairs
 
 
 def start_labels(model, samples, new, direct, n_jobs):

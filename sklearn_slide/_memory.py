@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sklearn_slide._core.centroids import rows_at_once
 from sklearn_slide._first_weights import count_products
 from sklearn_slide._lsh import table_bytes
 
@@ -78,7 +79,8 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
     network = network_bytes(n_features, n_labels, sizes, settings.solver, n_pairs)
     n_units = sizes[-1] if sizes else n_features
     # sums of hidden vectors, with these or with random weights for labels without samples
-    first_weights = 4 * n_units * (n_labels + max(samples.x.n_rows, n_labels))
+    n_vectors = min(samples.x.n_rows, rows_at_once(n_units))
+    first_weights = 4 * n_units * (n_labels + max(n_vectors, n_labels))
     tables = table_bytes(settings.lsh, n_labels) if n_hashed else 0
     codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
     networks = n_estimators * network
@@ -99,11 +101,15 @@ def growth_bytes(model, samples, n_labels, n_hashed):
     if network.direct is not None:
         n_old = len(network.direct.labels)
         n_new = min(count_products(samples), max(0, settings.direct_limit * model.n_features - n_old))
-    merged, found = 8 * (n_old + n_new), 8 * 2 * n_new  # direct weights; new ones alone, sorted and not
+    merged, found = (
+        8 * (n_old + n_new),
+        8 * 2 * n_new,
+    )  # direct weights; new ones alone, and those of new labels
     if grows:
         found += 8 * n_old  # old ones with other places
     n_unseen = min(n_labels - int(model.seen_labels.sum()), len(samples.y.indices))
-    first_weights = 4 * n_units * (2 * n_unseen + samples.x.n_rows) if n_unseen else 0
+    n_vectors = min(samples.x.n_rows, rows_at_once(n_units))
+    first_weights = 4 * n_units * (2 * n_unseen + n_vectors) if n_unseen else 0
     codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0
     made = n_hashed and (grows or model.training.index is None)
     tables = table_bytes(settings.lsh, n_labels) if made else 0

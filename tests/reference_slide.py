@@ -1,5 +1,7 @@
 """The active labels of training, and those retrieved, in plain Python, slow and obvious."""
 
+import math
+
 import numpy as np
 from reference import Stream, build_tables, hash_vector
 
@@ -24,6 +26,9 @@ class Slide:
         """Return the active labels of pass s, the true ones first; coef (n_units, n_labels)."""
         epoch, number, i = self.keys[s]
         stream = Stream(self.seed, epoch, number)
+        # sixteen passes, one after the other, share their other random numbers
+        place = s - [key[0] for key in self.keys].index(epoch)
+        shared = Stream(self.seed, epoch + 2**32, place // 16)
         active = list(self.labels[i])
         if self.counts["lsh"] and self.n_active < self.n_labels:
             if s >= self.due:
@@ -36,7 +41,8 @@ class Slide:
         else:
             for source in ("cooccurrence", "frequency", "uniform"):
                 n_draws = max(0, min(self.counts[source], self.n_active - len(active)))
-                self.add(getattr(self, source)(stream, i, n_draws), source, active)
+                numbers = stream if source == "cooccurrence" else shared
+                self.add(getattr(self, source)(numbers, i, n_draws), source, active)
         self.history.append(active)
         return active
 
@@ -79,15 +85,24 @@ class Slide:
         start = stream.below(len(bucket))
         return (bucket[start:] + bucket[:start])[:size]
 
-    def cooccurrence(self, stream, i, n_draws):
-        """Return labels of samples that share a feature with sample i; those without are left out."""
+    def cooccurrence(self, stream, i, n_labels):
+        """Return labels of samples that share a feature with sample i; those without are left out.
+
+        Of each sample come up to four labels in order, from a random one on, around; n_labels in all.
+        """
         if not self.features[i]:
             return []
+        mean = sum(map(len, self.labels)) // len(self.labels)
+        n_draws = math.ceil(n_labels / min(max(mean, 1), 4))
         features = [stream.choice(self.features[i]) for _ in range(n_draws)]
         having = [[other for other, some in enumerate(self.features) if j in some] for j in features]
         with_labels = [[other for other in samples if self.labels[other]] for samples in having]
         others = [stream.choice(some or samples) for some, samples in zip(with_labels, having, strict=True)]
-        return [stream.choice(self.labels[other]) for other in others if self.labels[other]]
+        drawn = []
+        for labels in (self.labels[other] for other in others if self.labels[other]):
+            start = stream.below(len(labels))
+            drawn += (labels[start:] + labels[:start])[:4]
+        return drawn[:n_labels]
 
     def frequency(self, stream, i, n_draws):
         """Return labels as often as samples have them."""

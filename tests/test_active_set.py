@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide._core import active_set, random_numbers
 from sklearn_slide._core.active_set import (
+    RUN,
     SELECTIONS,
     SHARES,
     make_active_set,
@@ -21,10 +22,11 @@ from sklearn_slide._samples import make_samples, rows_by_feature
 
 N_LABELS, N_TABLES, HASH_LENGTH = 60, 6, 2
 
-start_stream, add_true, add_hashed, add_other_negatives = map(
+start_stream, start_shared_stream, add_true, add_hashed, add_other_negatives = map(
     callable_kernel,
     (
         random_numbers.start_stream,
+        random_numbers.start_shared_stream,
         active_set.add_true,
         active_set.add_hashed,
         active_set.add_other_negatives,
@@ -70,6 +72,7 @@ def sample(
     """Return the active labels of sample i and the number of true ones; query are the codes to look up."""
     active = make_active_set(N_LABELS, capacity)
     start_stream(active.stream, seed, 0, i)
+    start_shared_stream(active.shared, seed, 0, 0)
     n = n_true = add_true(samples.y, i, active)
     if sampler.n_hashed:
         selection, min_collisions, bucket_size = lookup
@@ -202,6 +205,28 @@ def test_cooccurrence_draws_a_feature_then_a_sample_then_a_label(samples):
             labels = true_labels(samples, other)
             expected[labels] += 1 / (len(features) * len(others) * max(len(labels), 1))
     assert_distribution(observed, expected)
+
+
+def test_cooccurrence_takes_the_labels_after_the_one_drawn(samples):
+    # every sample has the labels 6 to 11: a run begins at any of them, and goes on from the last to the first
+    y = Pattern(np.arange(0, 31 * 6, 6), np.tile(np.arange(6, 12, dtype=np.int32), 30))
+    y.indptr[29:], y.indices[168:] = 168, 0  # sample 28 has none
+    runs = set()
+    for seed in range(100):
+        labels, n_true = sample(samples._replace(y=y), 28, sampler({"cooccurrence": 1}, RUN), seed=seed)
+        assert n_true == 0
+        runs.add(tuple(labels))
+    assert runs == {tuple(6 + (first + r) % 6 for r in range(RUN)) for first in range(6)}
+
+
+def test_neighbours_draw_the_same_frequent_and_uniform_labels(samples):
+    for shares in ({"frequency": 1}, {"uniform": 1}):
+        drawn = []
+        for i in (28, 29):
+            labels, _ = sample(samples, i, sampler(shares, n_active=10))
+            drawn.append(set(labels) - set(true_labels(samples, 28)) - set(true_labels(samples, 29)))
+        assert len(drawn[0]) > 3
+        assert drawn[1] <= drawn[0]
 
 
 def test_cooccurrence_of_a_sample_without_features(samples):

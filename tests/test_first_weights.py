@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from helpers import make_model, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide import _first_weights
+from sklearn_slide._core import centroids, pairs, parallel
 from sklearn_slide._core.layers import Batch, hidden_vectors
 from sklearn_slide._core.losses import SIGMOID_BIAS
 from sklearn_slide._core.rows import Pattern
@@ -109,19 +109,48 @@ def test_network_bytes(samples, solver, copies):
     assert sum(arrays) == copies * 4 * (30 * 8 + 8 * 4 + 4 * 12)
 
 
+@pytest.mark.parametrize(
+    ("block_size", "part_work", "n_jobs"), [(2**24, 2**25, 1), (30 * 7, 200, 3), (1, 1, 1)]
+)
+def test_hidden_vectors_are_summed_by_label(samples, block_size, part_work, n_jobs, monkeypatch):
+    samples = samples._replace(weights=np.random.default_rng(0).random(40, dtype=np.float32))
+    network = build(samples, hidden_layer_sizes=(30,))
+    whole = centroids.sum_hidden_vectors(samples, network, 1)
+    monkeypatch.setattr(centroids, "_BLOCK_SIZE", block_size)
+    monkeypatch.setattr(parallel, "_PART_WORK", part_work)
+    sums = centroids.sum_hidden_vectors(samples, network, n_jobs)
+    expected = (dense(samples)[1].T * samples.weights) @ all_hidden_vectors(samples, network)
+    assert_allclose(sums, expected, rtol=1e-5, atol=1e-6)
+    assert_array_equal(sums, whole)
+
+
 @pytest.mark.parametrize("limit", [1, 6, 9, N_LABELS])
-@pytest.mark.parametrize("block_work", [1, 50, 20_000_000])
-def test_pairs_are_those_of_features_with_few_labels(samples, limit, block_work, monkeypatch):
-    monkeypatch.setattr(_first_weights, "_BLOCK_WORK", block_work)
+@pytest.mark.parametrize(("part_work", "n_jobs"), [(1, 1), (50, 3), (20_000_000, 1)])
+def test_pairs_are_those_of_features_with_few_labels(samples, limit, part_work, n_jobs, monkeypatch):
+    monkeypatch.setattr(pairs, "_PART_WORK", part_work)
     X, Y = dense(samples)
     expected = X.T @ Y
     n_labels = (expected > 0).sum(axis=1)
     assert 0 < (n_labels <= 6).sum() < N_FEATURES  # some features are left out
     expected[n_labels > limit] = 0
-    direct = find_pairs(samples, N_FEATURES, N_LABELS, limit, 9.0)
+    crowded = np.zeros(N_FEATURES, dtype=bool)
+    direct = find_pairs(samples, crowded, N_LABELS, limit, 9.0, n_jobs)
+    assert_array_equal(crowded, n_labels > limit)
     found = sp.csr_array(direct[2::-1], shape=(N_FEATURES, N_LABELS)).toarray()
     assert_allclose(found, expected, rtol=1e-5)
     assert len(direct.labels) == np.count_nonzero(expected) <= count_products(samples)
     for start, stop in zip(direct.indptr, direct.indptr[1:], strict=False):
         assert (np.diff(direct.labels[start:stop]) > 0).all()
     assert direct.gain == 9
+
+
+@pytest.mark.parametrize(("n_samples", "common"), [(999, []), (1000, [0, 1]), (1002, [0])])
+def test_features_of_most_of_many_samples_have_no_pairs(n_samples, common):
+    numbers = np.arange(n_samples)
+    X = np.stack([numbers >= 0, numbers < 501, numbers % 9 == 0, numbers < 0], axis=1)
+    samples = to_samples(sp.csr_array(X, dtype=np.float32), sp.csr_array(np.eye(3, dtype=bool)[numbers % 2]))
+    model = make_model(samples, 4, 3, direct_limit=3)
+    assert_array_equal(np.flatnonzero(model.training.crowded), common)
+    expected = np.array([2, 2, 2, 0])
+    expected[common] = 0
+    assert_array_equal(np.diff(model.network.direct.indptr), expected)

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_slide._core import matrices, parallel
 from sklearn_slide._core.matrices import float_rows, matrix_shape, quantize
 
-add_row, row_dot = map(callable_kernel, (matrices.add_row, matrices.row_dot))
+add_row, add_rows, row_dot = map(callable_kernel, (matrices.add_row, matrices.add_rows, matrices.row_dot))
 
 
 @pytest.fixture
@@ -41,3 +41,8 @@ def test_rows_are_read_alike(matrix, in_bytes):
         add_row(stored, row, np.float32(-3), out)
         assert_allclose(out, vector - 3 * plain[row], rtol=1e-5, atol=1e-6)
         assert_allclose(row_dot(stored, row, vector), plain[row] @ vector, rtol=1e-5, atol=1e-6)
+    for n in (0, 1, 4, 7, 8):
+        rows, factors = np.arange(n, dtype=np.int32) * 3, np.linspace(-1, 2, n, dtype=np.float32)
+        out = vector.copy()
+        add_rows(stored, rows, factors, out)
+        assert_allclose(out, vector + factors @ plain[rows], rtol=1e-5, atol=1e-5)

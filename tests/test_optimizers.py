@@ -10,7 +10,9 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from sklearn_slide._core import optimizers
 from sklearn_slide._core.optimizers import SOLVERS
 
-step_rows, mean_square = map(callable_kernel, (optimizers.step_rows, optimizers.mean_square))
+step_rows, step_and_sum_rows, mean_square = map(
+    callable_kernel, (optimizers.step_rows, optimizers.step_and_sum_rows, optimizers.mean_square)
+)
 
 
 def step(state, values, row, scale, direction, rate):
@@ -106,6 +108,25 @@ def test_rows_step_together_as_one_by_one(solver):
         for row, scale in zip(rows, scales, strict=True):
             step(same, expected, row, scale, direction, 0.05)
     assert_allclose(values, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 6])
+def test_rows_are_summed_before_they_step(solver, n):
+    rng = np.random.default_rng(0)
+    values, rows = rng.normal(size=(8, 9)).astype(np.float32), rng.permutation(8).astype(np.int32)
+    scales, direction = rng.normal(size=8).astype(np.float32), rng.normal(size=9).astype(np.float32)
+    scales[2] = 0.0  # a row that does not count
+    expected, total = values.copy(), np.full(12, 7, dtype=np.float32)
+    state, same = (SOLVERS[solver].start(values.shape, 0.2) for _ in range(2))
+    sums = scales[:n] @ values[rows[:n]]
+    rate = np.float32(0.05)
+    step_and_sum_rows(state, values, rows, scales, n, direction, total, rate)
+    step_rows(same, expected, rows, scales, n, direction, mean_square(direction, 9), rate)
+    assert_allclose(total, [*sums, 7, 7, 7], rtol=1e-5, atol=1e-6)
+    assert_allclose(values, expected, rtol=1e-5)
+    for one, two in zip(state, same, strict=True):
+        assert_allclose(one, two, rtol=1e-6)
 
 
 def test_mean_square_of_the_first_numbers():

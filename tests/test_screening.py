@@ -91,12 +91,22 @@ def test_a_screen_tells_how_far_it_is_off(n_axes, dtype, monkeypatch):
     assert (np.linalg.norm(weights @ axes.T - copies, axis=1) <= screen.errors).all()
     assert (screen.errors <= 0.02 * np.linalg.norm(weights, axis=1)).all()
     for h in rng.standard_normal((20, 17), dtype=np.float32):
-        along = np.empty(len(axes), dtype=np.float32)
-        rest = project(h, screen.axes, along)
+        along, left = (np.empty(n, dtype=np.float32) for n in axes.shape)
+        rest = project(h, screen.axes, along, left)
         assert_allclose(along, axes @ h, rtol=1e-5, atol=1e-5)
+        assert_allclose(left, h - axes.T @ (axes @ h), atol=1e-5)
         assert_allclose(rest, np.linalg.norm(h - axes.T @ (axes @ h)), rtol=1e-4, atol=1e-5)
         bounds = screen.errors * np.linalg.norm(h) + screen.rests * rest
         assert (np.abs(weights @ h - copies @ along) <= bounds + 1e-6).all()
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
+def test_axes_are_those_of_a_singular_value_decomposition(shape):
+    rows = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    axes = screening.principal_axes(rows)
+    assert axes.shape == (6, shape[1])
+    expected = np.linalg.svd(rows.astype(float), full_matrices=False)[2]
+    assert_allclose(np.abs(axes @ expected.T), np.eye(6), atol=1e-5)
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 4, 7, 40])

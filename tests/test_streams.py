@@ -13,7 +13,8 @@ from sklearn.preprocessing import normalize
 
 from sklearn_slide import SlideClassifier
 from sklearn_slide._core.layers import Batch
-from sklearn_slide._growth import find_new_pairs, learn_of, settle_scale
+from sklearn_slide._core.pairs import find_new_pairs
+from sklearn_slide._growth import learn_of, settle_scale
 from sklearn_slide._lengths import Lengths
 from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import precision_at_k
@@ -120,6 +121,18 @@ def test_features_gain_direct_weights_for_labels_they_meet(data, size):
     assert_array_equal(pairs_of(whole._model), pairs_of(model._model))
 
 
+def test_features_of_most_samples_gain_no_direct_weights():
+    X = sp.csr_array(np.stack([np.ones(1000), np.arange(1000) % 2], axis=1))
+    Y = sp.csr_array(np.eye(4, dtype=int)[np.arange(1000) % 4])
+    model = make().partial_fit(X[:2], Y[:2])  # a few samples
+    first = pairs_of(model._model)
+    model.partial_fit(X, Y)
+    assert_array_equal(model._model.training.crowded, [True, False])
+    assert_array_equal(pairs_of(model._model)[0], first[0])
+    assert_array_equal(pairs_of(model._model)[1], [False, True, False, True])
+    assert first.sum() == 3
+
+
 @pytest.mark.parametrize("limit", [22, 23])  # features end with 23 or 24 labels
 def test_direct_weights_end_at_the_limit(data, limit):
     X, Y = data
@@ -142,7 +155,9 @@ def test_sums_of_new_pairs_are_dense_products(data):
     X, Y = data
     samples = to_samples(X, Y, weights=np.random.default_rng(0).random(120).astype(np.float32))
     model = make_model(to_samples(X[:5], Y[:5]), 40, 25)
-    pairs = find_new_pairs(model, samples)
+    crowded = np.zeros(40, dtype=bool)
+    pairs = find_new_pairs(samples, model.network.direct, 1000, crowded, 25, 2)
+    assert not crowded.any()
     expected = (X.T.toarray() * samples.weights) @ Y.toarray()
     expected[met(X[:5], Y[:5])] = 0
     got = sp.csr_array((pairs.weights, pairs.labels, pairs.indptr), shape=(40, 25)).toarray()

@@ -41,6 +41,11 @@ class Threshold(NamedTuple):
     min_collisions: int
 
 
+# So many labels at most are taken of a sample that a draw of co-occurring labels comes to: they lie side by
+# side in memory.
+RUN = 4
+
+
 # The three ways of Chen et al. (2020), "Sampling".
 SELECTIONS = {"vanilla": Vanilla, "top_k": TopK, "threshold": Threshold}
 
@@ -95,21 +100,24 @@ def _are_shares(shares):
 class ActiveSet(NamedTuple):
     """The active labels of one sample, and the scratch of a worker that collects them."""
 
-    labels: np.ndarray  # int32 (capacity,), the true labels first
+    labels: np.ndarray  # int32 (capacity + 1,), the true labels first
     mark: np.ndarray  # int32 (1,), raised for each sample
     stamps: np.ndarray  # int32 (n_labels,): the mark of the last sample in which a label was active
     drawn: np.ndarray  # int64 (capacity,), what the draws of co-occurring labels have come to
     stream: np.ndarray  # uint64 (1,), the sample's random numbers
+    shared: np.ndarray  # uint64 (1,), those that it has in common with its neighbours
 
 
 def make_active_set(n_labels, capacity):
     """Allocate an empty active set for up to capacity labels."""
     return ActiveSet(
-        labels=np.zeros(capacity, dtype=np.int32),
+        # a label is written down before its stamp is compared
+        labels=np.zeros(capacity + 1, dtype=np.int32),
         mark=np.zeros(1, dtype=np.int32),
         stamps=np.zeros(n_labels, dtype=np.int32),
         drawn=np.zeros(capacity, dtype=np.int64),
         stream=np.zeros(1, dtype=np.uint64),
+        shared=np.zeros(1, dtype=np.uint64),
     )
 
 
@@ -137,11 +145,10 @@ def make_candidates(n_labels, n_tables, bucket_size):
 @inner
 def add_label(y, n, active):
     """Append label y to the n labels of active unless it is among them; return the new number."""
-    if active.stamps[y] == active.mark[0]:
-        return n
-    active.stamps[y] = active.mark[0]
-    active.labels[n] = y
-    return n + 1
+    # without a branch: one that waits for a stamp from memory, guessed wrong, loses the reads begun after it
+    mark, is_new = active.mark[0], active.stamps[y] != active.mark[0]
+    active.labels[n], active.stamps[y] = y, mark
+    return n + np.int64(is_new)
 
 
 @inner
@@ -263,14 +270,15 @@ def add_most_met(n_candidates, limit, n, active, candidates):
 def add_cooccurring(x, y, rows_with, i, limit, n, active):
     """Append labels of samples that share a feature with sample i: a draw is a feature, a sample, a label.
 
-    x Rows, y Pattern, rows_with Pattern (n_features, n_samples): the samples that have a feature. There are
-    limit - n draws at most. They take each step together, so that memory delivers what they read side by
-    side.
+    The labels after that one are taken as well, RUN in all, those after the last being the first. x Rows, y
+    Pattern, rows_with Pattern (n_features, n_samples): the samples that have a feature. There are limit - n
+    labels at most. The draws take each step together, so that memory delivers what they read side by side.
     """
-    drawn, n_draws = active.drawn, limit - n
+    drawn, left = active.drawn, limit - n
     first, n_features = x.indptr[i], x.indptr[i + 1] - x.indptr[i]
     if n_features == 0:
         return n
+    n_draws = count_draws(left, y)
     for d in range(n_draws):
         drawn[d] = x.indices[first + random_below(active.stream, n_features)]
     for d in range(n_draws):
@@ -280,11 +288,22 @@ def add_cooccurring(x, y, rows_with, i, limit, n, active):
         drawn[d] = rows_with.indices[drawn[d]]
     for d in range(n_draws):
         start, stop = y.indptr[drawn[d]], y.indptr[drawn[d] + 1]
-        drawn[d] = start + random_below(active.stream, stop - start) if stop > start else -1
-    for d in range(n_draws):
-        if drawn[d] >= 0:
-            n = add_label(np.int64(y.indices[drawn[d]]), n, active)
+        if stop > start:
+            q = start + random_below(active.stream, stop - start)
+            n_taken = min(RUN, stop - start, left)
+            left -= n_taken
+            for _ in range(n_taken):
+                n = add_label(np.int64(y.indices[q]), n, active)
+                q = q + 1 if q + 1 < stop else start
     return n
+
+
+@inner
+def count_draws(n_labels, y):
+    """Return how many samples bring about n_labels labels in runs, by the mean number of labels in y."""
+    mean = y.indices.shape[0] // max(y.indptr.shape[0] - 1, 1)
+    length = max(1, min(RUN, mean))
+    return (n_labels + length - 1) // length
 
 
 @inner
@@ -294,7 +313,7 @@ def add_frequent(y, limit, n, active):
     if n_stored == 0:
         return n
     for _ in range(limit - n):
-        n = add_label(np.int64(y.indices[random_below(active.stream, n_stored)]), n, active)
+        n = add_label(np.int64(y.indices[random_below(active.shared, n_stored)]), n, active)
     return n
 
 
@@ -302,7 +321,7 @@ def add_frequent(y, limit, n, active):
 def add_uniform(limit, n, active):
     """Append labels drawn uniformly."""
     for _ in range(limit - n):
-        n = add_label(random_below(active.stream, active.stamps.shape[0]), n, active)
+        n = add_label(random_below(active.shared, active.stamps.shape[0]), n, active)
     return n
 
 
@@ -310,7 +329,8 @@ def add_uniform(limit, n, active):
 def add_other_negatives(samples, i, rows_with, sampler, n, active):
     """Append the labels of every source but the tables to the n active ones of sample i; return their number.
 
-    rows_with is the Pattern that add_cooccurring takes, or None for no labels from there.
+    rows_with is the Pattern that add_cooccurring takes, or None for no labels from there. Neighbours, whose
+    active.shared is the same, draw the same frequent and uniform labels: their rows are then in a cache.
     """
     if sampler.n_active >= active.stamps.shape[0]:
         return add_all(n, active)

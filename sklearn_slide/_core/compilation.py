@@ -13,9 +13,10 @@ import warnings
 
 import numba
 import numpy as np
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 # Sums may be reordered and products fused, as vector units need; NaN and infinity stay what they are.
 _OPTIONS = {
@@ -158,6 +159,32 @@ def by_type(stub):
         overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
     stub.register = register
     return stub
+
+
+def prefetch(array, place):
+    """Ask the memory for array[place], of a 1-D contiguous array, and do not wait for it."""
+
+
+@intrinsic
+def _prefetch(typing_context, array, place):
+    """Make the processor's instruction for it."""
+
+    def generate(context, builder, signature, args):
+        place = context.cast(builder, args[1], signature.args[1], types.intp)
+        address = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [place])
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # to read, to be kept in all caches, data
+        builder.call(function, [builder.bitcast(address, byte), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, place), generate
+
+
+@overload(prefetch, strict=False, jit_options=_INNER_OPTIONS)
+def _use_prefetch(array, place):
+    return lambda array, place: _prefetch(array, place)
 
 
 def as_writable(state):

@@ -1,10 +1,8 @@
 """Hidden vectors -> scores of every label -> the best k, or those above a cut."""
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 
 from sklearn_slide._core.best import CHUNK, holds_more, insert_best
 from sklearn_slide._core.chosen import (
@@ -18,7 +16,7 @@ from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.layers import forward, hidden_vectors
 from sklearn_slide._core.matrices import Quantized, float_rows, row_dot, row_lengths, stored, vector_length
-from sklearn_slide._core.parallel import blocks, rows_of_round, run_in_rounds
+from sklearn_slide._core.parallel import blocks, one_blas_thread, rows_of_round, run_in_rounds
 from sklearn_slide._core.screening import ROUNDING, score_label
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
@@ -112,14 +110,8 @@ def score_blocks(batch, start, stop):
 def run_with_blas(part, batch, n_jobs, report):
     """Run part(start, stop) in rounds, with BLAS in one thread: n_jobs says how many there are."""
     rows = rows_of_round(batch.network.n_labels * batch.network.n_units / _BLAS_SPEED)
-    with blas().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         return run_in_rounds(part, batch.x.n_rows, rows, n_jobs, report)
-
-
-@cache
-def blas():
-    """Find the libraries with thread pools; that takes longer than to rank a sample."""
-    return ThreadpoolController()
 
 
 class Lengths(NamedTuple):

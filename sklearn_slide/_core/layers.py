@@ -10,8 +10,8 @@ import numpy as np
 
 from sklearn_slide._core.compilation import by_type, inner, njit
 from sklearn_slide._core.direct import Direct
-from sklearn_slide._core.matrices import add_row, matrix_shape, stored
-from sklearn_slide._core.optimizers import mean_square, step_rows
+from sklearn_slide._core.matrices import add_row, add_rows, matrix_shape, stored
+from sklearn_slide._core.optimizers import mean_square, step_and_sum_rows, step_rows
 from sklearn_slide._core.parallel import run_over_range
 from sklearn_slide._core.rows import Rows
 
@@ -151,8 +151,8 @@ def forward_input(x, i, layer, activation, h):
     n_units = layer.biases.shape[1]
     for u in range(n_units):
         h[u] = layer.biases[0, u]
-    for p in range(x.indptr[i], x.indptr[i + 1]):
-        add_row(layer.weights, x.indices[p], x.data[p], h)
+    start, stop = x.indptr[i], x.indptr[i + 1]
+    add_rows(layer.weights, x.indices[start:stop], x.data[start:stop], h)
     activate(activation, h, n_units)
 
 
@@ -268,15 +268,13 @@ def backward_output(active, n_active, residuals, output, state, rate, activity):
     Label y with residual r: d loss / d h += r w_y, then w_y steps against r h and b_y against r. active int32
     and residuals float32 (n_active or more,), state LayerState, rate float32.
     """
-    h, one, n_units = activity.hidden[-1], activity.one, output.weights.shape[1]
+    h, one, weights = activity.hidden[-1], activity.one, output.weights
     if activity.gradients.shape[0]:
         gradient = activity.gradients[-1]
-        gradient[:n_units] = np.float32(0.0)
-        for a in range(n_active):
-            if residuals[a] != 0.0:
-                add_row(output.weights, active[a], residuals[a], gradient)
-    square = mean_square(h, n_units)
-    step_rows(state.weights, output.weights, active, residuals, n_active, h, square, rate)
+        step_and_sum_rows(state.weights, weights, active, residuals, n_active, h, gradient, rate)
+    else:
+        square = mean_square(h, weights.shape[1])
+        step_rows(state.weights, weights, active, residuals, n_active, h, square, rate)
     step_rows(state.biases, output.biases, active, residuals, n_active, one, one[0], rate)
 
 

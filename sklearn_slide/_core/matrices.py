@@ -54,6 +54,23 @@ def add_row(matrix, row, factor, out):
 
 
 @inner
+def add_rows(matrix, rows, factors, out):
+    """Add factors[p] times the row rows[p] of the matrix to out, for each p; rows int32, factors float32."""
+    values, n_fours = stored(matrix), rows.shape[0] - rows.shape[0] % 4
+    for p in range(0, n_fours, 4):
+        # four rows at a time: out is read and written once for them
+        j0, j1, j2, j3 = rows[p], rows[p + 1], rows[p + 2], rows[p + 3]
+        f0, f1 = factors[p] * row_scale(matrix, j0), factors[p + 1] * row_scale(matrix, j1)
+        f2, f3 = factors[p + 2] * row_scale(matrix, j2), factors[p + 3] * row_scale(matrix, j3)
+        for u in range(values.shape[1]):
+            one = f0 * np.float32(values[j0, u]) + f1 * np.float32(values[j1, u])
+            two = f2 * np.float32(values[j2, u]) + f3 * np.float32(values[j3, u])
+            out[u] += one + two
+    for p in range(n_fours, rows.shape[0]):
+        add_row(matrix, rows[p], factors[p], out)
+
+
+@inner
 def row_dot(matrix, row, vector):
     """Multiply a row of the matrix by a vector, float32 (n_columns,)."""
     values, z = stored(matrix), np.float32(0.0)

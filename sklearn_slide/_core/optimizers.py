@@ -100,6 +100,58 @@ def adam_rows(state, values, rows, scales, n, direction, square, rate):
 
 
 @by_type
+def step_and_sum_rows(state, values, rows, scales, n, direction, total, rate):
+    """Set total to the sum of scales[a] times the row rows[a], for a below n, then step as step_rows does.
+
+    No row comes twice. total float32 (at least n_columns,), the others as in step_rows.
+    """
+
+
+@step_and_sum_rows.register(Adagrad)
+def adagrad_sum_rows(state, values, rows, scales, n, direction, total, rate):
+    """Read two rows at a time from memory, once for both the sum and the step."""
+    n_columns = values.shape[1]
+    square = mean_square(direction, n_columns)
+    total[:n_columns] = np.float32(0.0)
+    waiting = -1
+    for a in range(n):
+        if scales[a] == 0.0:
+            continue
+        state.sums[rows[a]] += scales[a] * scales[a] * square
+        if waiting < 0:
+            waiting = a
+            continue
+        y0, y1 = np.uint64(rows[waiting]), np.uint64(rows[a])
+        r0, r1 = scales[waiting], scales[a]
+        f0, f1 = rate * r0 / np.sqrt(state.sums[y0]), rate * r1 / np.sqrt(state.sums[y1])
+        for u in range(n_columns):
+            w0, w1 = values[y0, u], values[y1, u]
+            total[u] += r0 * w0 + r1 * w1
+            values[y0, u] = w0 - f0 * direction[u]
+            values[y1, u] = w1 - f1 * direction[u]
+        waiting = -1
+    if waiting >= 0:
+        y0, r0 = np.uint64(rows[waiting]), scales[waiting]
+        f0 = rate * r0 / np.sqrt(state.sums[y0])
+        for u in range(n_columns):
+            w0 = values[y0, u]
+            total[u] += r0 * w0
+            values[y0, u] = w0 - f0 * direction[u]
+
+
+@step_and_sum_rows.register(Adam)
+def adam_sum_rows(state, values, rows, scales, n, direction, total, rate):
+    """Sum first, then step."""
+    n_columns = values.shape[1]
+    total[:n_columns] = np.float32(0.0)
+    for a in range(n):
+        if scales[a] != 0.0:
+            for u in range(n_columns):
+                total[u] += scales[a] * values[rows[a], u]
+    step_rows(state, values, rows, scales, n, direction, mean_square(direction, n_columns), rate)
+
+
+@by_type
 def direct_factor(state, y, factor):
     """Return factor, float32, as the solver has it for the direct weights of label y."""
 

@@ -2,12 +2,14 @@
 
 import threading
 from contextlib import nullcontext
+from functools import cache
 from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
 from joblib.parallel import ThreadingBackend, get_active_backend
+from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 
 # A round of one thread is about this many multiplications by a weight: some tenths of a second.
 _ROUND_WORK = 3e8
@@ -141,3 +143,14 @@ def blocks(start, stop, size):
     """Yield the bounds of the blocks of a range."""
     for first in range(start, stop, size):
         yield first, min(first + size, stop)
+
+
+def one_blas_thread():
+    """Return a context in which BLAS has one thread: n_jobs says how many there are."""
+    return _thread_pools().limit(limits=1, user_api="blas")
+
+
+@cache
+def _thread_pools():
+    """Find the libraries with thread pools; that takes longer than to rank a sample."""
+    return ThreadpoolController()

@@ -26,3 +26,9 @@ def random_below(stream, n):
     """Draw an integer from 0 to n - 1, n below 2**32, and advance stream, uint64 (1,)."""
     stream[0] += np.uint64(0x9E3779B97F4A7C15)
     return np.int64(((mix(stream[0]) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+
+
+@inner
+def start_shared_stream(stream, seed, epoch, group):
+    """Set stream, uint64 (1,), to the start of the random numbers of a group of samples in one epoch."""
+    start_stream(stream, seed, np.int64(epoch) + (np.int64(1) << 32), group)

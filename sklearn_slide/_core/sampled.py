@@ -18,7 +18,7 @@ from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.layers import Layer, LayerState, score_labels
 from sklearn_slide._core.losses import add_sigmoid_residuals, add_softmax_residuals, clear
 from sklearn_slide._core.optimizers import mean_square, step_rows
-from sklearn_slide._core.random_numbers import start_stream
+from sklearn_slide._core.random_numbers import start_shared_stream, start_stream
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._core.sgd import Index, Lookups, add_retrieved, make_lookups
 
@@ -98,6 +98,7 @@ def draw_active(drawing, h, start, stop, scratch, labels, n_true):
         if not in_range(true, i, active.stamps.shape[0]):
             return i
         start_stream(active.stream, drawing.seed, 0, drawing.number + i)
+        start_shared_stream(active.shared, drawing.seed, 0, drawing.number + i)
         n = add_true(true, i, active)
         n_true[i] = n
         n = add_retrieved(h[i], drawing.index, sampler, n, active, scratch.lookups)

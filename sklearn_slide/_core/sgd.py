@@ -29,12 +29,15 @@ from sklearn_slide._core.layers import (
     score_labels,
 )
 from sklearn_slide._core.losses import compute_residuals
-from sklearn_slide._core.random_numbers import start_stream
+from sklearn_slide._core.random_numbers import start_shared_stream, start_stream
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._core.tables import Tables
 
 # An epoch passes over a sample at most so many times; a pass over one of more weight counts for more.
 MAX_PASSES = 10
+# So many passes, one after the other, draw the same labels of the sources that know nothing of the sample:
+# the rows of these are then read from a cache.
+GROUP = 16
 
 
 class Index(NamedTuple):
@@ -124,6 +127,7 @@ def train_chunk(samples, start, stop, epoch, engine, scratch):
         i = np.int64(samples.passes[epoch.order[s]])
         rate = np.float32(epoch.rates[0] + (epoch.rates[1] - epoch.rates[0]) * s / epoch.order.shape[0])
         start_stream(active.stream, epoch.seed, epoch.number, epoch.order[s])
+        start_shared_stream(active.shared, epoch.seed, epoch.number, s // GROUP)
         forward(engine.batch, i, scratch.activity.hidden)
 
         n_true = add_true(samples.y, i, active)
