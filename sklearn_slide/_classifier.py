@@ -110,14 +110,16 @@ class SlideClassifier(
     n_iter_no_change : int, default=2
         Maximum number of epochs to not meet `tol` improvement.
 
-    early_stopping : bool, default=False
-        Whether `fit` ends when the validation score is not improving, and keeps the weights of the epoch with
-        the best score. It sets aside a part of the training data as validation, unless `X_val` and `y_val`
-        are given. The learning rate still falls over `max_iter` epochs.
+    early_stopping : 'auto' or bool, default='auto'
+        Whether `fit` ends when the validation score is not improving, and keeps the weights with the best
+        score, those of an epoch or the first ones. It sets aside a part of the training data as validation,
+        unless `X_val` and `y_val` are given. The learning rate still falls over `max_iter` epochs. 'auto'
+        does so from 2000 samples on, sets at most 1000 aside, and learns from these too in the end: in a last
+        pass, if the last of the `max_iter` epochs was the best, or in the first weights, if these were.
 
     validation_fraction : float, default=0.1
-        The proportion of training data to set aside at random as validation set for early stopping. Only
-        used if `early_stopping` is True, and `X_val` is not given to `fit`.
+        The proportion of training data to set aside at random as validation set for early stopping. Not used
+        if `X_val` is given to `fit`.
 
     scoring : str or callable, default='precision_at_1'
         The validation score: 'precision_at_1' and the like, with any number, of precision, recall, ndcg and
@@ -176,7 +178,8 @@ class SlideClassifier(
         The mean number of labels scored for a sample, as `loss_curve_`.
 
     validation_scores_ : list of float or None
-        The score on validation samples, as `loss_curve_`. None without `early_stopping`.
+        The score on validation samples before the first epoch of a network and after each, of all networks
+        one after the other. None without validation samples.
 
     best_validation_score_ : float or None
         The score of the weights that are kept: of the best epoch, or of several networks together.
@@ -255,7 +258,7 @@ class SlideClassifier(
         max_iter=3,
         tol=1e-4,
         n_iter_no_change=2,
-        early_stopping=False,
+        early_stopping="auto",
         validation_fraction=0.1,
         scoring="precision_at_1",
         shuffle=True,
@@ -346,21 +349,25 @@ class SlideClassifier(
         data, labels = self._check_data(X, y, sample_weight, self._model.labels if going_on else None)
         seeds = [self._model.seed] if going_on else self._draw_seeds(self.n_estimators)
         scale = self._scale(data[0], going_on)
-        data, validation = self._set_aside(data, labels, X_val, y_val, seeds[0])
+        everything = data
+        data, held_out, validation = self._set_aside(data, labels, X_val, y_val, seeds[0])
+        learn_all = held_out is not None and self.early_stopping == "auto"
         samples = self._encode(data, labels, scale)
         rates = self._rates(self.max_iter, self.learning_rate == "linear")
         several = len(seeds) > 1
         task = begin_fit(self, *data, "fit", len(seeds) if several else self.max_iter)
         if not going_on:
             self._start_history()
-        models = []
+        models, n_epochs = [], []
         for seed in seeds:
             if going_on:
                 model, samples = self._go_on(samples, labels)
             else:
                 model = self._first_model(samples, labels, scale, seed)
             of_network = task.begin("network", self.max_iter) if several else task
-            self._train(model, samples, rates, of_network, validation, models)
+            n_epochs.append(self._train(model, samples, rates, of_network, validation, models))
+            if learn_all and not going_on and n_epochs[-1] == 0:
+                model = self._start_of_all(model, everything, labels, scale)
             models.append(model)
             if several and of_network.end(lambda: self._as_if_stopped(models)):
                 break
@@ -369,6 +376,8 @@ class SlideClassifier(
             self.best_validation_score_ = validation.score(self)
         if validation is not None:
             self._calibrate(*validation.data)
+        if learn_all and min(n_epochs) == self.max_iter:
+            self._learn_held_out(held_out, labels, scale, samples)
         task.end(lambda: self._as_if_stopped([self._model]))
         return self
 

@@ -23,10 +23,6 @@ class Patience:
         self._tol, self._n_allowed = tol, n_iter_no_change
         self._best, self._n_unimproved = np.inf, 0
 
-    def is_best(self, value):
-        """Tell whether a value is lower than all before."""
-        return value < self._best
-
     def is_spent(self, value):
         """Take the value of an epoch, and tell whether it is the last one that is waited for."""
         self._n_unimproved = self._n_unimproved + 1 if value > self._best - self._tol else 0
@@ -34,44 +30,66 @@ class Patience:
         return self._n_unimproved >= self._n_allowed
 
 
+class Best:
+    """Keeps the weights of a Model when its score was best: the first ones, or those after an epoch."""
+
+    def __init__(self, model, score):
+        self.score, self.epoch, self._model = score, 0, model
+        self._copy = deepcopy((model.network, model.training.solver))
+
+    def offer(self, score, epoch, is_last):
+        """Take the score after an epoch, from 1 on; one as good as that of the start is better."""
+        if score > self.score or (self.epoch == 0 and score == self.score):
+            self.score, self.epoch = score, epoch
+            self._copy = None if is_last else deepcopy((self._model.network, self._model.training.solver))
+
+    def restore(self):
+        """Give the weights back to the Model; return the epoch after which they were so, 0 for the first."""
+        if self._copy is not None:
+            self._model.network, self._model.training.solver = self._copy
+        return self.epoch
+
+
 def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None):
     """Train, an epoch for each step of the learning rates, until patience or a callback ends it.
 
     With a Validation, its score takes the place of the loss, and the model becomes what it was when the score
-    was best. The estimator's attributes tell of each epoch, and callbacks hear of it as a part of the Task;
-    attributes() gives those of an estimator as if training had stopped.
+    was best, before the first epoch or after one. Return after how many epochs it was what it is now. The
+    estimator's attributes tell of each epoch, and callbacks hear of it as a part of the Task; attributes()
+    gives those of an estimator as if training had stopped.
     """
-    model, best = trainer.model, None
     trainer.prepare()
-    patience = Patience(estimator.tol, estimator.n_iter_no_change)
-    progress = Progress(estimator.verbose, trainer.n_passes, len(rates) - 1)
-    for epoch_rates in pairwise(rates):
+    n_epochs, patience = len(rates) - 1, Patience(estimator.tol, estimator.n_iter_no_change)
+    if validation is not None:
+        best = Best(trainer.model, _validate(estimator, validation))
+        estimator.best_validation_score_ = best.score
+        patience.is_spent(-best.score)
+    progress = Progress(estimator.verbose, trainer.n_passes, n_epochs)
+    for number, epoch_rates in enumerate(pairwise(rates), 1):
         epoch = task.begin("epoch", attributes=attributes)
-        loss, active_size = _run_epoch(trainer, epoch_rates, progress, estimator.learning_rate_init)
+        loss, active_size = run_epoch(trainer, epoch_rates, progress.add, estimator)
         estimator._note_epoch(loss, active_size)
         progress.end_epoch()
         value = loss
         if validation is not None:
-            value = -_validate(estimator, validation)
-            if patience.is_best(value):
-                estimator.best_validation_score_ = -value
-                best = deepcopy((model.network, model.training.solver))
+            score = _validate(estimator, validation)
+            best.offer(score, number, number == n_epochs)
+            estimator.best_validation_score_, value = best.score, -score
         spent = patience.is_spent(value)
         if epoch.end(attributes) or spent:
             break
-    if best is not None:
-        model.network, model.training.solver = best
     _warn_of_divergence(trainer, loss, active_size, estimator.learning_rate_init)
+    return number if validation is None else best.restore()
 
 
-def _run_epoch(trainer, rates, progress, rate):
-    """Run an epoch; a loss that is not finite is an error that names the learning rate."""
+def run_epoch(trainer, rates, report, estimator):
+    """Run an epoch, as Trainer does; a loss that is not finite is an error that names the learning rate."""
     try:
-        return trainer.run_epoch(rates, progress.add)
+        return trainer.run_epoch(rates, report)
     except FloatingPointError as error:
         raise Diverged(
-            f"{error}: the weights diverge with learning_rate_init={rate!r}. Lower it, or scale X, for "
-            "instance by sklearn.preprocessing.normalize."
+            f"{error}: the weights diverge with learning_rate_init={estimator.learning_rate_init!r}. "
+            "Lower it, or scale X, for instance by sklearn.preprocessing.normalize."
         ) from error
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from sklearn_slide._core.active_set import check_shares, make_sampler
 from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._early_stopping import Validation, hold_out
-from sklearn_slide._epochs import Diverged, run_epochs
+from sklearn_slide._epochs import Diverged, run_epoch, run_epochs
 from sklearn_slide._first_weights import first_model
 from sklearn_slide._growth import grow, learn_of, settle_scale
 from sklearn_slide._input_forms import check_samples, check_targets, numbers_wanted
@@ -21,6 +21,11 @@ from sklearn_slide._model import ModelSettings, join
 from sklearn_slide._samples import as_rows, choose_scale, make_samples, scale_rows
 from sklearn_slide._trainer import Trainer, TrainingSettings
 from sklearn_slide._weights import check_weight_parameters, keep_weighted, weigh_classes, weigh_labels
+
+# early_stopping="auto" stops from so many samples on: a tenth of them tells 2 points of precision from noise.
+AUTO_STOPPING = 2000
+# It sets so many aside at most: more would tell little more.
+MOST_HELD_OUT = 1000
 
 
 class FittingMixin:
@@ -106,19 +111,32 @@ class FittingMixin:
         return make_samples(scale_rows(as_rows(X), scale), pattern, sample_weight, label_weights)
 
     def _set_aside(self, data, labels, X_val, y_val, seed):
-        """Return the validated data to train with, and the Validation that stops training early, or None."""
+        """Split validated data: those to train with, those that are set aside, and the Validation with them.
+
+        Nothing is set aside if X_val and y_val are given, and without early stopping, where there is no
+        Validation either: None stands in their place.
+        """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together. Got only one of them.")
-        if not self.early_stopping:
-            if X_val is not None:
-                raise ValueError(
-                    "X_val and y_val are only used with early_stopping=True. Got early_stopping=False."
-                )
-            return data, None
         if X_val is not None:
-            return data, Validation(self.scoring, *self._check_data(X_val, y_val, None, labels)[0])
-        data, held_out = hold_out(*data, self.validation_fraction, seed)
-        return data, Validation(self.scoring, *held_out)
+            if not self.early_stopping:
+                raise ValueError(
+                    "X_val and y_val are not used with early_stopping=False. Set it to True or 'auto'."
+                )
+            return data, None, Validation(self.scoring, *self._check_data(X_val, y_val, None, labels)[0])
+        n_held_out = self._count_held_out(data[0].shape[0])
+        if not n_held_out:
+            return data, None, None
+        data, held_out = hold_out(*data, n_held_out, seed)
+        return data, held_out, Validation(self.scoring, *held_out)
+
+    def _count_held_out(self, n_samples):
+        """Return how many of so many samples are set aside, or the fraction of them."""
+        if self.early_stopping != "auto":
+            return self.validation_fraction if self.early_stopping else 0
+        if n_samples < AUTO_STOPPING:
+            return 0
+        return min(MOST_HELD_OUT, int(np.ceil(self.validation_fraction * n_samples)))
 
     def _draw_seeds(self, n):
         """Draw a seed for each of n networks; the first one also says which samples are set aside."""
@@ -150,7 +168,13 @@ class FittingMixin:
     def _fit_bytes(self, samples, labels):
         """Bound the memory that a fit to the samples takes beside the data, in bytes."""
         settings, n_hashed = self._settings(labels), self._sampler(labels).n_hashed
-        return fit_bytes(samples, settings, self.n_features_in_, len(labels), self.n_estimators, n_hashed)
+        sizes = self.n_features_in_, len(labels), self.n_estimators
+        # a part of the samples may be set aside already
+        keeps_best = self.early_stopping and (
+            self.early_stopping != "auto"
+            or samples.x.n_rows >= int((1 - self.validation_fraction) * AUTO_STOPPING)
+        )
+        return fit_bytes(samples, settings, *sizes, n_hashed, keeps_best)
 
     def _sampler(self, labels):
         """Return the Sampler of active labels, of which these are all."""
@@ -176,7 +200,10 @@ class FittingMixin:
         return model.to_train(), samples
 
     def _train(self, model, samples, rates, task, validation=None, earlier=()):
-        """Train the Model, an epoch for each step of the rates; earlier are those it will be joined with."""
+        """Train the Model, an epoch for each step of the rates; return after how many it was as it is now.
+
+        earlier are the Models that it will be joined with.
+        """
         before = vars(self).get("_model")
         self._take(model)
         trainer = Trainer(model, samples, TrainingSettings.of(self))
@@ -185,11 +212,32 @@ class FittingMixin:
             return self._as_if_stopped([*earlier, model])
 
         try:
-            run_epochs(self, trainer, rates, task, validation, attributes)
+            n_epochs = run_epochs(self, trainer, rates, task, validation, attributes)
         except Diverged:
             if before is not None and before.shares_arrays(model):
                 before.diverged = True
             raise
+        self._take(model)
+        return n_epochs
+
+    def _start_of_all(self, model, data, labels, scale):
+        """Return the first Model of all validated data; that of a part became no better by training."""
+        samples = self._encode(data, labels, scale)
+        first = self._first_model(samples, labels, scale, model.seed)
+        Trainer(first, samples, TrainingSettings.of(self))  # it lets the model know what it has seen
+        first.n_passes, first.n_epochs = model.n_passes, model.n_epochs
+        return first
+
+    def _learn_held_out(self, held_out, labels, scale, samples):
+        """Pass over samples that were set aside, at the rates of the last epoch over the others, Samples.
+
+        Labels and pairs that only they have start from them.
+        """
+        held_out = self._encode(held_out, labels, scale)._replace(label_weights=samples.label_weights)
+        model = self._model
+        learn_of(model, held_out, self.n_jobs)
+        trainer = Trainer(model, held_out, TrainingSettings.of(self))
+        run_epoch(trainer, self._rates(self.max_iter, self.learning_rate == "linear")[-2:], None, self)
         self._take(model)
 
     def _rates(self, n_epochs, falling):

@@ -69,10 +69,11 @@ def network_bytes(n_features, n_labels, hidden_layer_sizes, solver, n_pairs=0):
     return 4 * n_weights * (3 if solver == "adam" else 1) + 8 * n_pairs
 
 
-def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
+def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed, keeps_best=False):
     """Bound the memory that a fit to the Samples takes beside the data, in bytes.
 
-    settings are the ModelSettings, n_hashed the labels that a sample takes from hash tables.
+    settings are the ModelSettings, n_hashed the labels that a sample takes from hash tables. With keeps_best,
+    the best weights of a network are kept while it is trained on.
     """
     sizes = settings.hidden_layer_sizes
     n_pairs = min(count_products(samples), settings.direct_limit * n_features)
@@ -84,7 +85,8 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed):
     tables = table_bytes(settings.lsh, n_labels) if n_hashed else 0
     codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
     networks = n_estimators * network
-    most = networks + max(first_weights, tables + codes)
+    best = network if keeps_best else 0
+    most = networks + max(first_weights, tables + codes + best)
     return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy
 
 

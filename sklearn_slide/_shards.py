@@ -56,8 +56,11 @@ def deal_labels(counts, n_shards):
 def shard_parameters(parameters, n_labels, n_shards):
     """Return the parameters of SlideClassifier that each of n_shards shards of n_labels labels gets.
 
-    n_active and direct_limit are divided by n_shards. Raise ValueError if one does not go with shards.
+    n_active and direct_limit are divided by n_shards; no samples are set aside. Raise ValueError if one does
+    not go with shards.
     """
+    if parameters["early_stopping"] == "auto":
+        parameters = parameters | {"early_stopping": False}
     if n_shards == 1:
         return dict(parameters)
     allowed = {"n_estimators": 1, "early_stopping": False, "class_weight": None}

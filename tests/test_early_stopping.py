@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import sklearn
-from helpers import assert_same, make
+from helpers import assert_same, make, make_model, to_samples
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.metrics import get_scorer
@@ -12,6 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 
 from sklearn_slide._early_stopping import hold_out
+from sklearn_slide._growth import learn_of
+from sklearn_slide._trainer import Trainer, TrainingSettings
 from sklearn_slide.metrics import precision_at_k, recall_at_k, top_k_scorer
 
 LONG = {"max_iter": 30, "n_iter_no_change": 4, "learning_rate": "constant"}
@@ -41,14 +44,14 @@ def test_the_best_epoch_is_kept(split, params, monkeypatch):
     model = make(early_stopping=True, scoring=record(networks), **LONG | params)
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
     scores = model.validation_scores_
-    assert len(scores) == len(networks) == model.n_iter_ == len(model.loss_curve_)
+    assert len(scores) == len(networks) == model.n_iter_ + 1 == len(model.loss_curve_) + 1
     best = int(np.argmax(scores))
     for kept, then in zip(model.coefs_ + model.intercepts_, networks[best], strict=True):
         assert_array_equal(kept, then)
     assert model.best_validation_score_ == scores[best]
     if "retrieval" not in params:  # tables differ from epoch to epoch
         assert precision_at_k(Y_val, model.predict_top_k(X_val, 1)[0], k=1) == scores[best]
-    assert model.n_iter_ == 30 or model.n_iter_ - 1 - best >= LONG["n_iter_no_change"]
+    assert model.n_iter_ == 30 or model.n_iter_ - best >= LONG["n_iter_no_change"]
     assert (
         any((a != b).any() for a, b in zip(networks[best], networks[-1], strict=True))
         or best == len(scores) - 1
@@ -57,13 +60,32 @@ def test_the_best_epoch_is_kept(split, params, monkeypatch):
 
 def test_training_stops_when_the_score_no_longer_improves(split):
     X, X_val, Y, Y_val = split
-    scores = iter([0.1, 0.3, 0.3, 0.35, 0.2, 0.31, 0.1])
+    scores = iter([0.1, 0.1, 0.3, 0.3, 0.35, 0.2, 0.31, 0.1])
     model = make(
         early_stopping=True, max_iter=50, n_iter_no_change=2, tol=0.01, scoring=lambda *_: next(scores)
     )
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
-    assert model.validation_scores_ == [0.1, 0.3, 0.3, 0.35, 0.2, 0.31]
+    assert model.validation_scores_ == [0.1, 0.1, 0.3, 0.3, 0.35, 0.2, 0.31]
     assert model.best_validation_score_ == 0.35
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"), [([0.5, 0.4, 0.5, 0.3], 2), ([0.6, 0.4, 0.5, 0.3], 0), ([0.5, 0.1, 0.2, 0.5], 3)]
+)
+def test_a_fit_never_ends_behind_its_start(split, scores, kept):
+    X, X_val, Y, Y_val = split
+    networks, told = [], iter(scores)
+
+    def score(model, X, Y):
+        networks.append([a.copy() for a in model.coefs_ + model.intercepts_])
+        return next(told)
+
+    model = make(early_stopping=True, scoring=score, max_iter=3, n_iter_no_change=3)
+    model.fit(X, Y, X_val=X_val, y_val=Y_val)
+    assert len(networks) == 4
+    for own, then in zip(model.coefs_ + model.intercepts_, networks[kept], strict=True):
+        assert_array_equal(own, then)
+    assert model.best_validation_score_ == max(scores)
 
 
 def test_the_training_is_that_of_the_other_samples_alone(data):
@@ -101,7 +123,7 @@ def test_hold_out_splits_and_keeps_rows_together():
         ("coverage_at_2", top_k_scorer("coverage_at_k", k=2)),
         ("f1_samples", get_scorer("f1_samples")),
         (top_k_scorer("recall_at_k", k=2), top_k_scorer("recall_at_k", k=2)),
-        (lambda model, X, Y: -model.loss_, lambda model, X, Y: -model.loss_),
+        (lambda model, X, Y: model.t_, lambda model, X, Y: model.t_),
     ],
 )
 def test_scorers(split, scoring, expected):
@@ -110,7 +132,7 @@ def test_scorers(split, scoring, expected):
         X, Y, X_val=X_val, y_val=Y_val
     )
     model._model.calibration = None  # it is learned after the last epoch
-    assert model.validation_scores_ == [expected(model, X_val, Y_val)]
+    assert model.best_validation_score_ == max(model.validation_scores_) == expected(model, X_val, Y_val)
 
 
 def test_weights_count_in_the_score(data):
@@ -122,7 +144,7 @@ def test_weights_count_in_the_score(data):
         _, (X_val, Y_val, w) = hold_out(X[kept], Y[kept], weights[kept], 0.1, model._model.seed)
         if scoring == "recall_at_5":
             top = model.predict_top_k(X_val, 5)[0]
-            assert model.validation_scores_ == [recall_at_k(Y_val, top, k=5, sample_weight=w)]
+            assert model.best_validation_score_ == recall_at_k(Y_val, top, k=5, sample_weight=w)
 
 
 def test_classes():
@@ -145,9 +167,10 @@ def test_several_networks_each_keep_their_best(split):
     model = make(n_estimators=2, **params).fit(X, Y, X_val=X_val, y_val=Y_val)
     scores, first = model.validation_scores_, make(**params)
     first.fit(X, Y, X_val=X_val, y_val=Y_val)
-    assert len(scores) == len(model.loss_curve_) == model.n_iter_ > first.n_iter_
-    assert scores[: first.n_iter_] == first.validation_scores_
-    assert max(scores[first.n_iter_ :]) > scores[first.n_iter_]  # the second one has a best of its own
+    assert len(scores) - 2 == len(model.loss_curve_) == model.n_iter_ > first.n_iter_
+    n_first = first.n_iter_ + 1
+    assert scores[:n_first] == first.validation_scores_
+    assert max(scores[n_first:]) != max(scores[:n_first])  # the second one has a best of its own
     assert model.coefs_[0].shape == (40, 24)
     assert_array_equal(model.coefs_[0][:, :12], first.coefs_[0])
     # the score is that of both together
@@ -162,17 +185,84 @@ def test_warm_start_and_partial_fit_go_on(data):
     model.fit(X, Y)
     assert len(model.validation_scores_) > n_before
     assert model._model.seed == seed
+    # the second fit begins with the weights that the first one kept
+    assert model.validation_scores_[n_before] == max(model.validation_scores_[:n_before])
     n_before = len(model.validation_scores_)
     model.partial_fit(X, Y)
     assert len(model.validation_scores_) == n_before
     assert model.t_ == model.n_iter_ * 108 + 12  # partial_fit takes all
 
 
-def test_without_early_stopping_there_are_no_scores(data):
-    model = make(scoring="nonsense", validation_fraction=0.5).fit(*data)
+@pytest.mark.parametrize("early_stopping", ["auto", False])
+def test_few_samples_are_not_set_aside(data, early_stopping):
+    model = make(scoring="nonsense", validation_fraction=0.5, early_stopping=early_stopping).fit(*data)
     assert model.validation_scores_ is None
     assert model.best_validation_score_ is None
     assert_same(model, make().fit(*data))
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "fraction", "n_held_out"), [(2000, 0.1, 200), (2001, 0.3, 601), (30_000, 0.1, 1000)]
+)
+def test_of_many_samples_some_are_set_aside(n_samples, fraction, n_held_out):
+    model = make(validation_fraction=fraction)
+    assert model._count_held_out(n_samples) == n_held_out
+    assert model._count_held_out(1999) == 0
+
+
+def many_samples(n_samples=2000):
+    """Return X with a feature for each of 4 groups and others, and the labels of the groups."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 4, size=n_samples)
+    X = sp.random_array((n_samples, 30), density=0.1, rng=1, format="csr", dtype=np.float32)
+    X = sp.hstack([sp.csr_array(np.eye(4, dtype=np.float32)[group]), X], format="csr")
+    return X, sp.csr_array(np.eye(4, 6, dtype=bool)[group])
+
+
+def test_the_last_pass_learns_from_samples_set_aside():
+    X, Y = many_samples()
+    model = make(scoring=lambda model, X, Y: model.t_).fit(X, Y)
+    (X_train, Y_train, _), (X_val, Y_val, _) = hold_out(X, Y, None, 200, model._model.seed)
+    stopped = make(early_stopping=True, scoring=lambda model, X, Y: model.t_)
+    stopped.fit(X_train, Y_train, X_val=X_val, y_val=Y_val)
+    assert model.validation_scores_ == stopped.validation_scores_ == [0, 1800, 3600]
+    assert (stopped.t_, model.t_) == (3600, 3800)
+    assert model.loss_curve_ == stopped.loss_curve_
+    # the same as to go on by hand, at the rates of the last epoch
+    held_out = to_samples(X_val, Y_val)
+    learn_of(stopped._model, held_out, 1)
+    Trainer(stopped._model, held_out, TrainingSettings.of(stopped)).run_epoch((0.05, 0.0))
+    assert_same(model, stopped)
+
+
+def test_first_weights_that_are_kept_are_those_of_all_samples():
+    X, Y = many_samples()
+    model = make(scoring=lambda model, X, Y: -model.t_).fit(X, Y)
+    assert model.validation_scores_ == [0, -1800, -3600]
+    assert model.t_ == 3600
+    expected = make_model(to_samples(X, Y), 34, 6, model._model.seed, hidden_layer_sizes=(12,))
+    for own, its in zip(
+        model.coefs_ + model.intercepts_, expected.coefs() + expected.intercepts(), strict=True
+    ):
+        assert_array_equal(own, its)
+    assert_array_equal(model.direct_coef_.toarray(), expected.direct_coef().toarray())
+    assert_array_equal(model._model.seen_labels, [True] * 4 + [False] * 2)
+    assert model._model.seen.all()
+    assert_array_equal(model._model.training.started, model._model.seen_labels)
+
+
+def test_no_last_pass_over_weights_of_an_epoch_before_the_last():
+    X, Y = many_samples()
+    model = make(scoring=lambda model, X, Y: -abs(model.t_ - 1800)).fit(X, Y)
+    assert model.validation_scores_ == [-1800, 0, -1800]
+    assert model.t_ == 3600
+
+
+def test_weights_of_labels_are_those_of_the_other_samples():
+    X, Y = many_samples()
+    model = make(label_weight="propensity", early_stopping="auto").fit(X, Y)
+    assert model.t_ in (3600, 3800)
+    assert precision_at_k(Y, model.predict_top_k(X, k=1)[0], k=1) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -186,7 +276,7 @@ def test_without_early_stopping_there_are_no_scores(data):
         ({"validation_fraction": 0.999}, {}, "train set will be empty"),
         ({}, {"X_val"}, "X_val and y_val must be given together"),
         ({}, {"y_val"}, "X_val and y_val must be given together"),
-        ({"early_stopping": False}, {"X_val", "y_val"}, "only used with early_stopping=True"),
+        ({"early_stopping": False}, {"X_val", "y_val"}, "not used with early_stopping=False"),
     ],
 )
 def test_what_is_refused(data, params, arguments, message):
@@ -226,4 +316,4 @@ def test_a_pipeline_transforms_the_validation_samples(split):
 
 def test_verbose_prints_the_score(data, capsys):
     make(early_stopping=True, verbose=True, max_iter=2).fit(*data)
-    assert capsys.readouterr().out.count("Validation score: ") == 2
+    assert capsys.readouterr().out.count("Validation score: ") == 3

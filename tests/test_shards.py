@@ -77,8 +77,9 @@ def test_labels_are_dealt_by_frequency():
 )
 def test_parameters_are_divided(n_active, n_labels, expected):
     given = parameters(n_active=n_active, direct_limit=10, verbose=1)
-    assert shard_parameters(given, n_labels, 1) == given
-    changed = {"n_active": expected, "direct_limit": 4, "verbose": False}
+    given = given | {"early_stopping": "auto"}
+    assert shard_parameters(given, n_labels, 1) == given | {"early_stopping": False}
+    changed = {"n_active": expected, "direct_limit": 4, "verbose": False, "early_stopping": False}
     assert shard_parameters(given, n_labels, 3) == given | changed
     assert shard_parameters(given | {"direct_limit": 0}, n_labels, 3)["direct_limit"] == 0
 
