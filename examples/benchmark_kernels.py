@@ -28,7 +28,7 @@ from sklearn_slide._core.losses import compute_residuals  # noqa: E402
 from sklearn_slide._core.random_numbers import start_shared_stream, start_stream  # noqa: E402
 from sklearn_slide._core.sgd import GROUP, make_scratch  # noqa: E402
 from sklearn_slide._labels import encode_indicator  # noqa: E402
-from sklearn_slide._samples import as_rows, make_samples, scale_rows  # noqa: E402
+from sklearn_slide._samples import make_samples  # noqa: E402
 from sklearn_slide._trainer import Trainer, TrainingSettings  # noqa: E402
 
 N_UNITS, N_ACTIVE, N_SAMPLES, REPEATS = 128, 500, 10_000, 9
@@ -163,7 +163,7 @@ def machine_limits(engine, scratch):
 def main(folder, name):
     X, Y, _, _ = benchmarking.load(folder, name)
     model = SlideClassifier((N_UNITS,), n_active=N_ACTIVE, max_iter=2, random_state=0).fit(X, Y)
-    x = scale_rows(as_rows(X), model._model.input_scale)
+    x = model._model.rows(X)
     samples = make_samples(x, encode_indicator(Y))
     engine = Trainer(model._model, samples, TrainingSettings.of(model)).engine
     scratch = make_scratch(engine, most_true=int(np.diff(samples.y.indptr).max()))

@@ -30,7 +30,7 @@ from sklearn_slide._input_forms import check_samples, check_targets
 from sklearn_slide._labels import encode_indicator
 from sklearn_slide._lengths import Lengths, mean_square_norm
 from sklearn_slide._model import TrainingState
-from sklearn_slide._samples import as_rows, choose_scale, is_clean, make_samples
+from sklearn_slide._samples import InputScale, as_rows, choose_scale, is_clean, make_samples
 from sklearn_slide._trainer import Trainer
 from sklearn_slide._weights import keep_weighted
 
@@ -118,7 +118,7 @@ class SampleBlocks:
         The labels, ascending.
     blocks : sequence of tuple
         (X, y) or (X, y, sample_weight), checked.
-    scale : float, default=None
+    scale : InputScale, default=None
         What X is multiplied by; None chooses as `fit` does.
     """
 
@@ -168,7 +168,10 @@ class SampleBlocks:
                 X = sp.csr_array(data[0])
                 filled = np.flatnonzero(np.diff(X.indptr))
                 some.append(X[filled[:: len(filled) * len(self._blocks) // _SCALE_SAMPLES + 1]])
-        return choose_scale(as_rows(sp.vstack(some, format="csr"))) if some else 1.0
+        if not some:
+            return InputScale()
+        some = sp.vstack(some, format="csr")
+        return choose_scale(as_rows(some), some.shape[1])
 
 
 def first_model_of_blocks(classifier, labels, stream, seed, hidden=None):

@@ -25,7 +25,7 @@ OUTPUT_ACCUMULATOR = 0.5
 _NO_NORM = 1e-30
 
 
-def first_model(samples, settings, n_features, labels, input_scale, seed, n_jobs):
+def first_model(samples, settings, n_features, labels, scale, seed, n_jobs):
     """Make the Model of Labels that training begins with, from the Samples and the ModelSettings."""
     rng, n_labels = np.random.default_rng(seed), len(labels)
     direct, crowded = None, None
@@ -42,17 +42,18 @@ def first_model(samples, settings, n_features, labels, input_scale, seed, n_jobs
     training = TrainingState(
         start_solver(network, settings.solver), Lengths.of(samples), crowded, started=started
     )
-    return untrained_model(network, training, settings, labels, input_scale, n_features, seed)
+    return untrained_model(network, training, settings, labels, scale, n_features, seed)
 
 
-def untrained_model(network, training, settings, labels, input_scale, n_features, seed):
+def untrained_model(network, training, settings, labels, scale, n_features, seed):
     """Put a Network and a TrainingState together to a Model that has seen no sample."""
     return Model(
         network=network,
         training=training,
         settings=settings,
         labels=labels,
-        input_scale=input_scale,
+        input_scale=scale.factor,
+        column_scale=scale.columns,
         n_features=n_features,
         places=None,
         seen=np.zeros(n_features, dtype=bool),

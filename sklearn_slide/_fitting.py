@@ -63,7 +63,7 @@ class FittingMixin:
         model = clone(self)
         model._validate_params()
         data, labels = model._check_data(X, y, None)
-        return model._fit_bytes(model._encode(data, labels, choose_scale(as_rows(data[0]))), labels)
+        return model._fit_bytes(model._encode(data, labels, model._scale(data[0], going_on=False)), labels)
 
     def _check_data(self, X, y, sample_weight, known=None, classes=None, partial=False):
         """Validate X, y and weights; return the three, and the Labels that they tell of.
@@ -143,8 +143,8 @@ class FittingMixin:
         return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=int(n))
 
     def _scale(self, X, going_on):
-        """Return what X is multiplied by: as in the model, or as the validated X of a first call asks for."""
-        return self._model.input_scale if going_on else choose_scale(as_rows(X))
+        """Return the InputScale: as in the model, or as the validated X of a first call asks for."""
+        return self._model.scale if going_on else choose_scale(as_rows(X), X.shape[1])
 
     def _first_model(self, samples, labels, scale, seed):
         """Make the Model of Labels that training begins with."""

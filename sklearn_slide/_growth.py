@@ -18,7 +18,7 @@ from sklearn_slide._first_weights import (
     initialise_output,
     start_layer,
 )
-from sklearn_slide._samples import as_rows, labels_with_entries, make_samples, scale_rows
+from sklearn_slide._samples import InputScale, as_rows, labels_with_entries, make_samples, scale_rows
 
 # A change of scale by this factor or more, after so many samples, is worth a warning. Fewer are a few.
 _FAR_OFF, _MANY = 4, 100
@@ -61,7 +61,7 @@ def settle_scale(model, samples):
             UserWarning,
             stacklevel=6,  # the caller of partial_fit, past two decorators
         )
-    return samples._replace(x=scale_rows(samples.x, factor))
+    return samples._replace(x=scale_rows(samples.x, InputScale(factor)))
 
 
 def grow(model, labels, places):

@@ -17,7 +17,7 @@ from sklearn_slide._core.tables import RehashSchedule
 from sklearn_slide._labels import Labels
 from sklearn_slide._lengths import Lengths
 from sklearn_slide._lsh import LSH, check_lsh, draw_hasher
-from sklearn_slide._samples import as_rows, place_features, scale_rows
+from sklearn_slide._samples import InputScale, as_rows, place_features, scale_rows
 
 DTYPES = ("float32", "float16", "int8")
 
@@ -96,13 +96,14 @@ class Model:
     training: TrainingState | None
     settings: ModelSettings
     labels: Labels
-    input_scale: float  # X is multiplied by it
+    input_scale: float  # X is multiplied by it, and each column by the power of two that column_scale says
     n_features: int  # of X
     places: np.ndarray | None  # int32 (n_features,): rows of features in the network, -1 for none; None: all
     seen: np.ndarray  # bool (n_features,): whether a training sample had the feature
     seen_labels: np.ndarray  # bool (n_labels,): whether the label was true for a training sample
     kept_labels: np.ndarray | None  # int32, the labels that have rows in the network, ascending; None: all
     seed: int
+    column_scale: np.ndarray | None = None  # int32 (n_features,), exponents; None: all are 0
     hasher: Any = None  # of hidden vectors and labels, one of FAMILIES
     n_passes: int = 0  # over training samples
     n_epochs: int = 0
@@ -120,9 +121,14 @@ class Model:
         """The name of the output activation, one of OUTPUT_ACTIVATIONS."""
         return LOSSES[self.settings.loss].out_activation if self.labels.multilabel else "softmax"
 
+    @property
+    def scale(self):
+        """The InputScale."""
+        return InputScale(self.input_scale, self.column_scale)
+
     def rows(self, X):
         """Turn validated samples X into the Rows that the network takes."""
-        return place_features(scale_rows(as_rows(X), self.input_scale), self.places)
+        return place_features(scale_rows(as_rows(X), self.scale), self.places)
 
     def open_to_training(self, settings):
         """Return a Model whose arrays may be changed, for ModelSettings that must be those it was made with.
@@ -187,7 +193,7 @@ class Model:
         coefs[-1] = self.spread_labels(coefs[-1].T, 0)
         if len(coefs) > 1:
             coefs[0] = self._spread(coefs[0])
-        return [self._unscaled(coefs[0]), *coefs[1:]]
+        return [self._unscaled(coefs[0], np.arange(self.n_features)[:, np.newaxis]), *coefs[1:]]
 
     def intercepts(self):
         """Return the bias vectors of the layers."""
@@ -202,9 +208,11 @@ class Model:
         counts, weights = np.diff(direct.indptr), direct.weights
         if isinstance(weights, Quantized):
             weights = np.repeat(weights.scales, counts) * weights.values
-        indptr = np.concatenate([[0], np.cumsum(self._spread(counts))])
+        counts = self._spread(counts)
+        indptr = np.concatenate([[0], np.cumsum(counts)])
         labels = direct.labels if self.kept_labels is None else self.kept_labels[direct.labels]
-        return sp.csr_array((self._unscaled(weights), labels, indptr), shape=shape)
+        weights = self._unscaled(weights, np.repeat(np.arange(self.n_features), counts))
+        return sp.csr_array((weights, labels, indptr), shape=shape)
 
     def spread_labels(self, values, missing):
         """Return values of the network's labels, in the last axis, as those of all labels."""
@@ -214,9 +222,17 @@ class Model:
         full[..., self.kept_labels] = values
         return full
 
-    def _unscaled(self, weights):
-        """Turn weights of the scaled input into those of X as it is."""
+    def _unscaled(self, weights, features):
+        """Turn weights of features, integers of a shape that goes with them, into those of X as it is."""
+        if self.column_scale is not None:
+            weights = np.ldexp(weights, self.column_scale[features])
         return weights if self.input_scale == 1 else weights * np.float32(self.input_scale)
+
+    def scaled(self, weights, features):
+        """Turn weights of features of X as it is, as in _unscaled, into those of the scaled input."""
+        if self.column_scale is not None:
+            weights = np.ldexp(weights, -self.column_scale[features])
+        return weights / np.float32(self.input_scale)
 
     def _spread(self, rows):
         """Return rows, one for each place, as rows of all features; those without a place are 0."""
@@ -321,6 +337,7 @@ def join(models):
         settings=models[0].settings,
         labels=models[0].labels,
         input_scale=models[0].input_scale,
+        column_scale=models[0].column_scale,
         n_features=models[0].n_features,
         places=None,
         seen=models[0].seen,

@@ -1,5 +1,7 @@
 """X, targets and weights -> the CSR arrays that training and predictions work with."""
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import row_norms
@@ -10,6 +12,17 @@ from sklearn_slide._core.sgd import MAX_PASSES
 
 # Products of a few such values with weights, and the squares of these, stay finite in float32.
 _LARGEST_VALUE = 1e15
+# A column whose values are so many octaves larger or smaller than those of the median one is brought to it.
+# Text features, counts and embeddings are nearer to each other; columns of a table in units of their own are
+# not, and if one of them is so far off, all are brought to one size.
+_OCTAVES_OFF = 4
+
+
+class InputScale(NamedTuple):
+    """What X is multiplied by, powers of two: by them, values lose no digit."""
+
+    factor: float = 1.0
+    columns: np.ndarray | None = None  # int32 (n_features,), exponents for each column; None: all are 0
 
 
 def as_rows(X):
@@ -34,29 +47,58 @@ def is_clean(X, n_features):
     )
 
 
-def choose_scale(x):
-    """Return the power of two that brings the median length of the samples x, Rows, nearest to 1.
+def choose_scale(x, n_features):
+    """Return the InputScale that brings the median length of the samples x, Rows, nearest to 1.
 
-    Multiplied by it, values lose no digit. Samples of length 0 do not count; 10,000 of the others are enough.
+    Columns of quite another size than the median one are brought near to that before. Samples of length 0 do
+    not count; 10,000 of the others are enough.
     """
     filled = np.flatnonzero(np.diff(x.indptr))
-    shape = (x.n_rows, x.indices.max(initial=0) + 1)
+    shape = (x.n_rows, n_features)
     some = sp.csr_array((x.data, x.indices, x.indptr), shape=shape)[filled[:: len(filled) // 10_000 + 1]]
-    lengths = row_norms(some.astype(np.float64))
+    some = some.astype(np.float64)
+    columns = _choose_columns(some)
+    if columns is not None:
+        some.data = np.ldexp(some.data, columns[some.indices])
+    lengths = row_norms(some)
     lengths = lengths[lengths > 0]
-    return float(2.0 ** -np.rint(np.log2(np.median(lengths)))) if len(lengths) else 1.0
+    factor = float(2.0 ** -np.rint(np.log2(np.median(lengths)))) if len(lengths) else 1.0
+    return InputScale(factor, columns)
+
+
+def _choose_columns(x):
+    """Return exponents for the columns of x, a CSR array, or None if none is far from the median size.
+
+    The size of a column is the root mean square of its entries that are not 0. Of columns that are filled in
+    most rows, all or none are changed.
+    """
+    n_filled = np.bincount(x.indices, x.data != 0, minlength=x.shape[1])
+    filled = np.flatnonzero(n_filled)
+    if not len(filled):
+        return None
+    sums = np.bincount(x.indices, x.data**2, minlength=x.shape[1])
+    octaves = np.log2(sums[filled] / n_filled[filled]) / 2
+    off = octaves - np.median(octaves)
+    columns = np.zeros(x.shape[1], dtype=np.int32)
+    is_off, is_full = np.abs(off) > _OCTAVES_OFF, 2 * n_filled[filled] > x.shape[0]
+    if (is_off & is_full).any():
+        is_off |= is_full
+    columns[filled] = np.where(is_off, -np.rint(off), 0)
+    return columns if columns.any() else None
 
 
 def scale_rows(x, scale):
-    """Multiply Rows by a scale; a scale of 1 copies nothing. Refuse values too large to compute with."""
-    largest = max(x.data.max(initial=0.0), -x.data.min(initial=0.0)) * scale
+    """Multiply Rows by an InputScale; one of 1 copies nothing. Refuse values too large to compute with."""
+    if scale.columns is not None:
+        x = x._replace(data=np.ldexp(x.data, scale.columns[x.indices]))
+    largest = max(x.data.max(initial=0.0), -x.data.min(initial=0.0)) * scale.factor
     if largest > _LARGEST_VALUE:
         raise ValueError(
             f"X holds a value {largest:.1e} times as large as a usual sample of the first fit is long; at "
             f"most {_LARGEST_VALUE:.0e} is allowed. Scale the rows of X, for instance by "
             "sklearn.preprocessing.normalize."
         )
-    return x if scale == 1 else x._replace(data=np.ldexp(x.data, int(np.log2(scale))))
+    return x if scale.factor == 1 else x._replace(data=np.ldexp(x.data, int(np.log2(scale.factor))))
 
 
 def make_samples(x, y, weights=None, label_weights=None):

@@ -141,7 +141,7 @@ def _fit_blocks(classifier, columns, blocks, pilot, one_pass):
     hidden, scale = None, None
     if pilot is not None:
         model = pilot.classifier._model
-        hidden, scale = as_writable(model.network.hidden) or None, model.input_scale
+        hidden, scale = as_writable(model.network.hidden) or None, model.scale
     stream = SampleBlocks(classifier, labels, columns, blocks, scale)
     require_memory(
         classifier._fit_bytes(stream[stream.filled[0]], labels),

@@ -74,13 +74,15 @@ def write_estimator(layer, estimator, hidden):
     for number, (target, (weights, biases)) in enumerate(zip(targets, values, strict=True)):
         if values[number] is target:
             continue
-        scale = np.float32(model.input_scale if number == 0 else 1)
-        weights = np.asarray(weights.detach() if isinstance(weights, torch.Tensor) else weights) / scale
+        weights = np.asarray(weights.detach() if isinstance(weights, torch.Tensor) else weights)
         biases = np.asarray(biases.detach() if isinstance(biases, torch.Tensor) else biases)
         if weights.shape != target.shape:
             raise ValueError(
                 f"hidden must have weights of shape {target.shape} in place {number}. Got {weights.shape}."
             )
+        if number == 0:  # a row for each feature, or a column in the output layer
+            features = np.arange(model.n_features)
+            weights = model.scaled(weights, features[:, np.newaxis] if network.hidden else features)
         target.weights[:], target.biases[:] = weights, biases.reshape(target.biases.shape)
     if layer.fused and isinstance(training.solver.output.weights, Adagrad):
         training.solver.output.weights.sums[:] = layer.weight_sums.numpy()

@@ -14,7 +14,7 @@ from sklearn_slide._core.compilation import _OPTIONS, njit
 from sklearn_slide._first_weights import first_model
 from sklearn_slide._labels import Labels, encode_indicator
 from sklearn_slide._model import ModelSettings
-from sklearn_slide._samples import as_rows, make_samples
+from sklearn_slide._samples import InputScale, as_rows, make_samples
 from sklearn_slide._trainer import Trainer, TrainingSettings
 
 
@@ -46,7 +46,13 @@ def make_model(samples, n_features, n_labels, seed=3, **settings):
     defaults = {"hidden_layer_sizes": (8,), "activation": "identity", "loss": "sigmoid", "solver": "adagrad"}
     defaults |= {"direct_limit": 1000, "n_estimators": 1, "init": "centroid", "lsh": LSH()}
     return first_model(
-        samples, ModelSettings(**defaults | settings), n_features, make_labels(n_labels), 1.0, seed, 1
+        samples,
+        ModelSettings(**defaults | settings),
+        n_features,
+        make_labels(n_labels),
+        InputScale(),
+        seed,
+        1,
     )
 
 
