@@ -43,7 +43,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+# pages of their own need no list of neighbours: their text gets the room
+html_sidebars = {"*": [], "auto_examples/*": []}
 
 default_role = "autolink"
 autodoc_typehints = "none"
