@@ -74,25 +74,20 @@ names = binarizer.classes_[columns]
 print(f"the first tag is right for {precision_at_k(Y_new, columns, k=1):.0%} of the new texts")
 
 # %%
-# The picture shows the first three texts whose first tag is likelier than not. Dark bars are tags that the
-# text has in WordNet. A light bar is a tag that it has not, which may still be a fair answer.
-shown = [i for i in range(len(names)) if chances[i, 0] > 0.5][:3]
-fig, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
-for ax, i in zip(axes, shown, strict=True):
-    right = [name in new_tags[i] for name in names[i]]
-    bars = ax.barh(names[i], chances[i], color=["#1f5fa8" if hit else "#c3d2e5" for hit in right], height=0.7)
+# Six texts, taken at equal distances. Dark bars are tags that the text has in WordNet. A light bar is a tag
+# that it has not, which may still be a fair answer.
+fig = plt.figure(figsize=(11, 5.4), layout="constrained")
+for part, i in zip(fig.subfigures(2, 3).flat, range(100, len(names), 330), strict=True):
+    text = new_texts[i].split(" lex_")[0]  # without the two marks of WordNet at the end
+    shown = textwrap.fill(text, 44, max_lines=2, placeholder=" ...")
+    part.suptitle(shown, x=0.02, ha="left", fontsize=10, fontweight="bold")
+    ax = part.subplots()
+    colors = ["#1f5fa8" if name in new_tags[i] else "#c3d2e5" for name in names[i]]
+    bars = ax.barh(names[i], chances[i], color=colors, height=0.7)
     ax.bar_label(bars, [f"{chance:.0%}" for chance in chances[i]], padding=3, fontsize=9, color="0.3")
     ax.invert_yaxis()
-    ax.set(xlim=(0, 1), xticks=[])
+    ax.set(xlim=(0, 1.15), xticks=[])
     ax.tick_params(left=False)
-    text = new_texts[i].split(" lex_")[0]  # without the two marks of WordNet at the end
-    ax.set_title(textwrap.fill(text, 38, max_lines=3, placeholder=" ..."), loc="left", fontsize=10, x=-0.45)
     ax.spines[:].set_visible(False)
-fig.suptitle(
-    f"Three new texts, and the best of {Y.shape[1]:,} tags. Dark: the text has it",
-    fontsize=11,
-    x=0.01,
-    ha="left",
-)
 fig.savefig(picture, dpi=130)
 print(f"saved {picture}")
