@@ -48,6 +48,7 @@ html_sidebars = {"*": [], "auto_examples/*": []}
 
 default_role = "autolink"
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 # :term:`fit` and the like are of scikit-learn's glossary
 suppress_warnings = ["ref.term"]
 # the members are listed in full on the page of their class
@@ -78,6 +79,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"[/\\]plot_",
     "ignore_pattern": r"^(benchmark|make_|sampled_layers)",
     "reset_argv": "gallery.reset_argv",
+    "within_subsection_order": "gallery.PlotsFirst",
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,

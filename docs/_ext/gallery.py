@@ -15,6 +15,17 @@ def reset_argv(gallery_conf, script_vars):
     return [str(Path(tempfile.gettempdir()) / Path(script_vars["src_file"]).with_suffix(".png").name)]
 
 
+class PlotsFirst:
+    """The order of examples: the quick start, those with pictures, the others."""
+
+    def __init__(self, src_dir):
+        self.src_dir = src_dir
+
+    def __call__(self, name):
+        """Return what the name is sorted by."""
+        return name != "plot_quick_start.py", not name.startswith("plot_"), name
+
+
 def say_why_not_run(app, page, source):
     """Begin the page of an example that was not run with the reason."""
     name = page.removeprefix("auto_examples/")
