@@ -12,7 +12,7 @@ def write_mathml(writer, node, display):
         formula = latex2mathml.tex2mathml(source, as_block=display)
     except Exception as error:
         raise ExtensionError(f"MathML cannot show {source!r}: {error}") from error
-    writer.body.append(f'<div class="math">{formula}</div>' if display else formula)
+    writer.body.append(f'<div class="formula">{formula}</div>' if display else formula)
 
 
 def visit_inline(writer, node):
