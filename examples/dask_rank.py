@@ -1,4 +1,8 @@
-"""Rank a large array of rows on a cluster.
+"""
+Rank many rows on a Dask cluster
+================================
+
+Rank a large array of rows on a cluster.
 
 A fitted model goes to each worker once, as a future that all tasks share, and ranks the blocks of a dask
 array where they are. ``DaskSlideClassifier.predict_top_k`` does the same with a model that is divided. Run

@@ -1,4 +1,8 @@
-"""Learn from blocks on a cluster, in one estimator.
+"""
+Learn from blocks on a Dask cluster
+===================================
+
+Learn from blocks on a cluster, in one estimator.
 
 A dask array of CSR blocks, each made by a task that reads it, goes through one ``SlideClassifier``: the
 client asks for the next block while it learns from this one, and never holds more than a few. Run it with

@@ -68,6 +68,7 @@ left.set(
     ylim=(0, 1),
 )
 left.legend(loc="lower right", frameon=False)
+# sphinx_gallery_defer_figures
 
 # %%
 # From which probability on?
@@ -89,6 +90,7 @@ for threshold, colour, shift in ((model.threshold_, "C1", (10, 4)), (0.5, "C0", 
         f"threshold {threshold:.2f}\nmicro-F1 {f1:.2f}", point, xytext=shift, textcoords="offset points"
     )
     print(f"threshold {threshold:.2f}: precision {point[1]:.2f}, recall {point[0]:.2f}, micro-F1 {f1:.2f}")
+# sphinx_gallery_defer_figures
 middle.set(title="Every threshold", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
 # %%

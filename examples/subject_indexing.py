@@ -1,4 +1,8 @@
-"""A backend of a subject-indexing service: train, suggest, learn from corrections, save, load.
+"""
+A backend of a subject-indexing service
+=======================================
+
+A backend of a subject-indexing service: train, suggest, learn from corrections, save, load.
 
 A library's service asks a backend for the subjects of a document, shows the likely ones to a person, and
 passes the person's corrections back. Run

@@ -1,4 +1,8 @@
-"""Train one layer by several processes at once, without locks.
+"""
+Train a layer of PyTorch in several processes
+=============================================
+
+Train one layer by several processes at once, without locks.
 
 This is Hogwild, as in PyTorch's own example: a model in shared memory. ``share_memory()`` shares the weights
 of ``SlideLinear``, the state of its fused optimizer and its hash tables. Run it with

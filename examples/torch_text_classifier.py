@@ -1,4 +1,8 @@
-"""Classify texts with 109,129 labels in PyTorch, on a CPU.
+"""
+An encoder of PyTorch before a sampled layer
+============================================
+
+Classify texts with 109,129 labels in PyTorch, on a CPU.
 
 The words and the gloss of a WordNet synset are the text, the synsets that it points to its labels. An encoder
 of ordinary PyTorch, an ``nn.EmbeddingBag`` and a small network, or an LSTM that reads the words in their

@@ -1,5 +1,6 @@
 """The estimator: its parameters, and the story of a fit."""
 
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 
 from sklearn_slide._attributes import AttributeMixin
@@ -7,10 +8,12 @@ from sklearn_slide._calibrating import CalibrationMixin
 from sklearn_slide._callbacks import CallbackSupportMixin, begin_fit
 from sklearn_slide._explain import ExplanationMixin
 from sklearn_slide._fitting import FittingMixin
+from sklearn_slide._lsh import LSH
 from sklearn_slide._model import join
 from sklearn_slide._parameters import ParameterMixin
 from sklearn_slide._persistence import PersistenceMixin
 from sklearn_slide._predictions import PredictionMixin
+from sklearn_slide._types import Metric, Seed
 from sklearn_slide._validation import attributes_kept_on_failure
 
 
@@ -240,35 +243,35 @@ class SlideClassifier(
 
     def __init__(
         self,
-        hidden_layer_sizes=(256,),
-        activation="identity",
+        hidden_layer_sizes: ArrayLike = (256,),
+        activation: str = "identity",
         *,
-        loss="auto",
-        solver="adagrad",
-        direct_limit=1000,
-        n_estimators=1,
-        learning_rate="linear",
-        learning_rate_init=0.1,
-        init="centroid",
-        n_active="auto",
-        negatives="auto",
-        lsh=None,
-        retrieval="exact",
-        threshold="auto",
-        max_iter=3,
-        tol=1e-4,
-        n_iter_no_change=2,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        scoring="precision_at_1",
-        shuffle=True,
-        class_weight=None,
-        label_weight=None,
-        warm_start=False,
-        random_state=None,
-        n_jobs=None,
-        verbose=False,
-    ):
+        loss: str = "auto",
+        solver: str = "adagrad",
+        direct_limit: int = 1000,
+        n_estimators: int = 1,
+        learning_rate: str = "linear",
+        learning_rate_init: float = 0.1,
+        init: str = "centroid",
+        n_active: int | str | None = "auto",
+        negatives: str | dict[str, float] = "auto",
+        lsh: LSH | None = None,
+        retrieval: str = "exact",
+        threshold: float | str = "auto",
+        max_iter: int = 3,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 2,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        scoring: Metric = "precision_at_1",
+        shuffle: bool = True,
+        class_weight: dict | str | None = None,
+        label_weight: ArrayLike | str | None = None,
+        warm_start: bool = False,
+        random_state: Seed = None,
+        n_jobs: int | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.loss = loss

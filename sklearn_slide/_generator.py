@@ -2,28 +2,30 @@
 
 from array import array
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state, gen_batches
 
+from sklearn_slide._types import Seed
 from sklearn_slide._xmc_format import MAX_SIZE, make_csr
 
 BLOCK_SIZE = 2**20  # entries that are drawn at a time
 
 
 def make_xmc_classification(
-    n_samples=1000,
-    n_features=2000,
-    n_labels=500,
+    n_samples: int = 1000,
+    n_features: int = 2000,
+    n_labels: int = 500,
     *,
-    n_features_per_sample=30,
-    n_labels_per_sample=3,
-    n_features_per_label=10,
-    noise=0.5,
-    label_exponent=0.5,
-    feature_exponent=1.0,
-    random_state=None,
-):
+    n_features_per_sample: int = 30,
+    n_labels_per_sample: int = 3,
+    n_features_per_label: int = 10,
+    noise: float = 0.5,
+    label_exponent: float = 0.5,
+    feature_exponent: float = 1.0,
+    random_state: Seed = None,
+) -> tuple[Any, Any]:
     """Generate a random extreme multi-label problem that can be learned.
 
     Labels follow a power law. Each has some characteristic features, drawn evenly. A feature of a sample is a
@@ -85,7 +87,7 @@ def make_xmc_classification(
     draw_label = _power_law(rng, n_labels, label_exponent)
     draw_noise = _power_law(rng, n_features, feature_exponent)
     characteristic = rng.randint(n_features, size=(n_labels, n_features_per_label), dtype=np.int32)
-    columns = array("i"), array("i"), array("f"), array("i"), array("i")
+    columns: tuple[Any, ...] = array("i"), array("i"), array("f"), array("i"), array("i")
 
     for block in gen_batches(n_samples, int(BLOCK_SIZE / n_features_per_sample) + 1):
         n_rows = block.stop - block.start

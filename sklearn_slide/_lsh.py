@@ -81,16 +81,16 @@ class LSH(BaseEstimator):
 
     def __init__(
         self,
-        family="simhash",
+        family: str = "simhash",
         *,
-        n_tables=50,
-        hash_length="auto",
-        bucket_size=128,
-        selection="vanilla",
-        min_collisions=2,
-        rehash_interval="auto",
-        rehash_growth=1.5,
-    ):
+        n_tables: int = 50,
+        hash_length: int | str = "auto",
+        bucket_size: int = 128,
+        selection: str = "vanilla",
+        min_collisions: int = 2,
+        rehash_interval: int | str = "auto",
+        rehash_growth: float = 1.5,
+    ) -> None:
         self.family = family
         self.n_tables = n_tables
         self.hash_length = hash_length

@@ -1,14 +1,18 @@
 """Whether probabilities come true as often as they say, for labels of sparse multi-label targets."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 from sklearn.calibration import calibration_curve
 from sklearn.utils import check_consistent_length
 
 from sklearn_slide._ranking import as_array, true_pairs
+from sklearn_slide._types import MatrixLike
 
 
-def calibration_pairs(y_true, y_prob, sample_weight=None):
+def calibration_pairs(y_true: MatrixLike, y_prob: MatrixLike, sample_weight: ArrayLike | None = None) -> Any:
     """Turn sparse multi-label targets and probabilities into what scikit-learn's binary metrics take.
 
     With these, ``CalibrationDisplay.from_predictions``, ``precision_recall_curve``, ``brier_score_loss`` and
@@ -72,7 +76,9 @@ def calibration_pairs(y_true, y_prob, sample_weight=None):
     return y, prob, sample_weight[places[0]]
 
 
-def reliability_curve(y_true, y_prob, *, n_bins=10, strategy="uniform"):
+def reliability_curve(
+    y_true: MatrixLike, y_prob: MatrixLike, *, n_bins: int = 10, strategy: str = "uniform"
+) -> tuple[np.ndarray, ...]:
     """Compute how often labels are true, by their probability, as scikit-learn's ``calibration_curve``.
 
     Parameters
@@ -100,7 +106,14 @@ def reliability_curve(y_true, y_prob, *, n_bins=10, strategy="uniform"):
     return calibration_curve(*calibration_pairs(y_true, y_prob), n_bins=n_bins, strategy=strategy)
 
 
-def expected_calibration_error(y_true, y_prob, *, n_bins=10, strategy="uniform", sample_weight=None):
+def expected_calibration_error(
+    y_true: MatrixLike,
+    y_prob: MatrixLike,
+    *,
+    n_bins: int = 10,
+    strategy: str = "uniform",
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Compute the mean distance of probabilities from how often they come true, over bins.
 
     The distance of a bin is that of its mean probability from the share of its pairs that are true; bins

@@ -1,15 +1,17 @@
 """What scorers of model selection do: they ask a model for its best labels, and give them to a metric."""
 
 import inspect
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.pipeline import Pipeline
 
 from sklearn_slide._ranking import as_columns
+from sklearn_slide._types import MatrixLike
 
 
-def predict_top_k(model, X, k=5, **params):
+def predict_top_k(model: Any, X: MatrixLike, k: int = 5, **params: Any) -> Any:
     """Predict the k best labels of each row with an estimator, a Pipeline or a fitted search.
 
     Parameters

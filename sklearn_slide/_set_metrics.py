@@ -1,14 +1,25 @@
 """Metrics of sets of labels, and of hits by rank and by frequency, for sparse multi-label targets."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 
 from sklearn_slide._ranking import as_array, compare, mean_of_rows, true_pairs
+from sklearn_slide._types import MatrixLike
 
 _GROUPS = ("head", "middle", "tail")
 
 
-def f1_at_threshold(y_true, y_prob, *, threshold=0.5, average="micro", sample_weight=None):
+def f1_at_threshold(
+    y_true: MatrixLike,
+    y_prob: MatrixLike,
+    *,
+    threshold: float = 0.5,
+    average: str = "micro",
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Compute the F1 score of the labels with a probability above a threshold.
 
     Parameters
@@ -52,13 +63,20 @@ def f1_at_threshold(y_true, y_prob, *, threshold=0.5, average="micro", sample_we
     if sp.issparse(y_prob):
         stored = sp.coo_array(y_prob)
         above = stored.data > threshold
-        predicted = stored.row[above].astype(np.int64), stored.col[above]
+        found, said = stored.row[above].astype(np.int64), stored.col[above]
     else:
-        predicted = np.nonzero(y_prob > threshold)
-    return _f1((rows, labels), predicted, shape, average, sample_weight)
+        found, said = np.nonzero(y_prob > threshold)
+    return _f1((rows, labels), (found, said), shape, average, sample_weight)
 
 
-def f1_at_k(y_true, y_pred, *, k=5, average="micro", sample_weight=None):
+def f1_at_k(
+    y_true: MatrixLike,
+    y_pred: MatrixLike,
+    *,
+    k: int = 5,
+    average: str = "micro",
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Compute the F1 score of the k best labels of each row.
 
     Parameters
@@ -92,7 +110,9 @@ def f1_at_k(y_true, y_pred, *, k=5, average="micro", sample_weight=None):
     return _f1((result.true_rows, result.true_labels), predicted, shape, average, sample_weight)
 
 
-def average_precision_at_k(y_true, y_pred, *, k=5, sample_weight=None):
+def average_precision_at_k(
+    y_true: MatrixLike, y_pred: MatrixLike, *, k: int = 5, sample_weight: ArrayLike | None = None
+) -> float:
     r"""Compute the mean average precision of the k best predictions of a row (MAP at k).
 
     The average precision of a row is the sum of the precisions at the ranks of its hits, divided by the
@@ -125,7 +145,9 @@ def average_precision_at_k(y_true, y_pred, *, k=5, sample_weight=None):
     return mean_of_rows((precisions * result.hits).sum(axis=1) / np.clip(result.n_true, 1, k), sample_weight)
 
 
-def recall_by_frequency_at_k(y_true, y_pred, label_counts, *, k=5, group=None):
+def recall_by_frequency_at_k(
+    y_true: MatrixLike, y_pred: MatrixLike, label_counts: ArrayLike, *, k: int = 5, group: str | None = None
+) -> Any:
     """Compute the share of true pairs that the k best predictions find, for frequent and for rare labels.
 
     Labels are sorted by their frequency in training; *head* are the most frequent ones that have a third of

@@ -4,6 +4,7 @@ import lzma
 from contextlib import nullcontext
 from importlib import resources
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,7 @@ from sklearn.utils import Bunch, check_array, gen_batches
 
 from sklearn_slide._generator import make_xmc_classification
 from sklearn_slide._sparse import as_configured, check_indices
+from sklearn_slide._types import File, MatrixLike
 from sklearn_slide._xmc_format import MAX_SIZE, make_csr, read_files, read_splits
 from sklearn_slide._xmc_io import open_lines, open_to_write
 
@@ -27,7 +29,7 @@ WORDNET_STOP_WORDS = [
 ]
 
 
-def load_wordnet(subset="train", *, vectorize=False, return_X_y=False):
+def load_wordnet(subset: str = "train", *, vectorize: bool = False, return_X_y: bool = False) -> Any:
     """Load the pointers of WordNet 3.0, a bundled task with 109,129 labels.
 
     A sample is the text of a synset (a set of words with one meaning): its lemmas, its gloss and marks of its
@@ -124,7 +126,15 @@ def _read_synsets(path):
     return np.array(names, dtype=object), np.array(texts, dtype=object)
 
 
-def load_xmc_file(f, labels=None, *, n_samples=None, n_features=None, n_labels=None, zero_based=True):
+def load_xmc_file(
+    f: File,
+    labels: File | None = None,
+    *,
+    n_samples: int | None = None,
+    n_features: int | None = None,
+    n_labels: int | None = None,
+    zero_based: bool | str | tuple[bool | str, bool | str] = True,
+) -> tuple[Any, Any]:
     r"""Load data in the text formats of the Extreme Classification Repository.
 
     In one file, the first line is ``n_samples n_features n_labels``. Each further line is a row,
@@ -209,7 +219,7 @@ def load_xmc_file(f, labels=None, *, n_samples=None, n_features=None, n_labels=N
     given = {"n_samples": n_samples, "n_features": n_features, "n_labels": n_labels}
     for name, size in given.items():
         _check_size(name, size)
-    bases = zero_based if isinstance(zero_based, tuple | list) else (zero_based, zero_based)
+    bases = list(zero_based) if isinstance(zero_based, tuple | list) else [zero_based, zero_based]
     if len(bases) != 2 or not all(isinstance(base, bool | np.bool_) or base == "auto" for base in bases):
         raise ValueError(f"zero_based must be True, False, 'auto' or a pair of these, got {zero_based!r}")
     bases = [base if isinstance(base, str) else bool(base) for base in bases]
@@ -230,7 +240,7 @@ def _check_size(name, size):
         raise ValueError(f"{name} must be None or an int from 0 to {MAX_SIZE}, got {size!r}")
 
 
-def load_xmc_splits(f, *, n_samples=None, zero_based=False):
+def load_xmc_splits(f: File, *, n_samples: int | None = None, zero_based: bool = False) -> Any:
     r"""Load the rows of training or test sets from a split file of the Extreme Classification Repository.
 
     Small data sets of the repository come as one file of all samples and two split files, such as
@@ -286,7 +296,7 @@ def load_xmc_splits(f, *, n_samples=None, zero_based=False):
         return read_splits(reader, n_samples, zero_based)
 
 
-def dump_xmc_file(X, Y, f):
+def dump_xmc_file(X: MatrixLike, Y: MatrixLike, f: File) -> None:
     """Write data in the text format of the Extreme Classification Repository.
 
     Parameters

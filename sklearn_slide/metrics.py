@@ -3,9 +3,12 @@
 No metric makes an ``(n_samples, n_labels)`` array of a sparse input.
 """
 
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_scalar
 
 from sklearn_slide._ranking import as_array, compare, mean_of_rows, rank_in_rows, true_pairs
@@ -17,6 +20,7 @@ from sklearn_slide._set_metrics import (
     f1_at_threshold,
     recall_by_frequency_at_k,
 )
+from sklearn_slide._types import MatrixLike, Metric
 
 __all__ = [
     "average_precision_at_k",
@@ -38,7 +42,9 @@ __all__ = [
 ]
 
 
-def precision_at_k(y_true, y_pred, *, k=5, sample_weight=None):
+def precision_at_k(
+    y_true: MatrixLike, y_pred: MatrixLike, *, k: int = 5, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the mean share of true labels among the k best predictions of a row.
 
     A row without true labels counts as 0. For class labels this is top-k accuracy divided by k.
@@ -80,7 +86,14 @@ def precision_at_k(y_true, y_pred, *, k=5, sample_weight=None):
     return mean_of_rows(result.hits.mean(axis=1), sample_weight)
 
 
-def recall_at_k(y_true, y_pred, *, k=5, sample_weight=None, zero_division=0.0):
+def recall_at_k(
+    y_true: MatrixLike,
+    y_pred: MatrixLike,
+    *,
+    k: int = 5,
+    sample_weight: ArrayLike | None = None,
+    zero_division: float = 0.0,
+) -> float:
     """Compute the mean share of a row's true labels that its k best predictions hold.
 
     For class labels this is top-k accuracy.
@@ -117,7 +130,9 @@ def recall_at_k(y_true, y_pred, *, k=5, sample_weight=None, zero_division=0.0):
     return mean_of_rows(recall, sample_weight)
 
 
-def ndcg_at_k(y_true, y_pred, *, k=5, sample_weight=None):
+def ndcg_at_k(
+    y_true: MatrixLike, y_pred: MatrixLike, *, k: int = 5, sample_weight: ArrayLike | None = None
+) -> float:
     r"""Compute the mean normalised discounted cumulative gain of the k best predictions of a row.
 
     A hit at rank r gains :math:`1 / \log_2(r + 1)`; the sum is divided by that of a perfect ranking. A row
@@ -156,7 +171,14 @@ def ndcg_at_k(y_true, y_pred, *, k=5, sample_weight=None):
     return mean_of_rows(result.hits @ discounts / ideal, sample_weight)
 
 
-def ps_precision_at_k(y_true, y_pred, propensities, *, k=5, sample_weight=None):
+def ps_precision_at_k(
+    y_true: MatrixLike,
+    y_pred: MatrixLike,
+    propensities: ArrayLike,
+    *,
+    k: int = 5,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     r"""Compute the propensity-scored precision at k, which rewards hits on rare labels more.
 
     The gain of a hit on label l is :math:`1 / p_l`. The gain of all rows together is divided by the best
@@ -209,7 +231,7 @@ def ps_precision_at_k(y_true, y_pred, propensities, *, k=5, sample_weight=None):
     return mean_of_rows(gained, sample_weight) / best if best > 0 else 0.0
 
 
-def coverage_at_k(y_true, y_pred, *, k=5):
+def coverage_at_k(y_true: MatrixLike, y_pred: MatrixLike, *, k: int = 5) -> float:
     """Compute the share of labels that are found at least once among the k best predictions of the rows.
 
     A label is found in a row where it is true and one of the k best. Labels without a true row do not count.
@@ -240,7 +262,7 @@ def coverage_at_k(y_true, y_pred, *, k=5):
     return np.unique(result.top[result.hits]).size / n_present if n_present else 0.0
 
 
-def label_propensities(y_train, *, a=0.55, b=1.5):
+def label_propensities(y_train: MatrixLike, *, a: float = 0.55, b: float = 1.5) -> np.ndarray:
     r"""Estimate from the training rows how likely a true label is to be observed.
 
     With N rows, of which :math:`N_l` have label l, and :math:`C = (\ln N - 1) (b + 1)^a`,
@@ -289,7 +311,7 @@ def propensity_curve(counts, n_samples, a=0.55, b=1.5):
     return 1 / (1 + c * (counts + b) ** -a)
 
 
-def top_k_scorer(metric, k=5, **metric_params):
+def top_k_scorer(metric: Metric, k: int = 5, **metric_params: Any) -> Callable[..., float]:
     """Make a scorer for GridSearchCV, RandomizedSearchCV and the cross-validation functions.
 
     The scorer serves whatever :func:`predict_top_k` takes, and makes neither targets nor predictions dense.
@@ -337,7 +359,7 @@ def top_k_scorer(metric, k=5, **metric_params):
     return TopKScorer(_named(metric, metrics), _checked(k), metric_params)
 
 
-def probability_scorer(metric, k=100, **metric_params):
+def probability_scorer(metric: Metric, k: int = 100, **metric_params: Any) -> Callable[..., float]:
     """Make a scorer that compares the probabilities of the k best labels with the true ones.
 
     It serves models whose ``predict_top_k`` takes ``scores="probability"`` and ``sparse_output=True``, as

@@ -3,7 +3,6 @@
 It needs PyTorch, which ``pip install "sklearn-slide[torch]"`` brings, and computes on the CPU.
 """
 
-import inspect
 import math
 from numbers import Integral
 
@@ -31,8 +30,10 @@ __all__ = ["SlideLinear", "SlideOutput", "slide_loss"]
 def _outside_graphs(method):
     """Let torch.compile leave a method as it is, with a break of its graph that says why."""
     reason = "SlideLinear with a target runs kernels of sklearn_slide, which torch.compile cannot trace"
-    named = "reason" in inspect.signature(torch.compiler.disable).parameters
-    return torch.compiler.disable(method, **({"reason": reason} if named else {}))
+    try:
+        return torch.compiler.disable(method, reason=reason)
+    except TypeError:  # an older PyTorch takes no reason
+        return torch.compiler.disable(method)
 
 
 class SlideLinear(EstimatorMixin, nn.Module):

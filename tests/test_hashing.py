@@ -8,7 +8,14 @@ import reference
 from helpers import callable_kernel
 
 from sklearn_slide._core import hashing
-from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, hash_rows, longest_hash, work_size
+from sklearn_slide._core.hashing import (
+    FAMILIES,
+    auto_hash_length,
+    check_families,
+    hash_rows,
+    longest_hash,
+    work_size,
+)
 
 BITS = {"simhash": 1, "wta": 3, "dwta": 3, "minhash": 3}
 
@@ -388,3 +395,10 @@ def test_doctests():
     results = doctest.testmod(hashing)
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_half_added_family_is_refused():
+    half_added = type("HalfAdded", (), dict.fromkeys(hashing.WTA._fields))
+    missing = r"hash_bits, draw, a kernel, by @hash_vector.register\(HalfAdded\)"
+    with pytest.raises(TypeError, match=f"'new' is half added: HalfAdded lacks {missing}"):
+        check_families({**FAMILIES, "new": half_added})

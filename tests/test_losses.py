@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import log_loss
 
 from sklearn_slide._core import losses
-from sklearn_slide._core.losses import LOSSES, NEGLIGIBLE, OUTPUT_ACTIVATIONS
+from sklearn_slide._core.losses import LOSSES, NEGLIGIBLE, OUTPUT_ACTIVATIONS, check_losses
 
 compute_residuals = callable_kernel(losses.compute_residuals)
 
@@ -128,3 +128,31 @@ def test_probabilities():
     assert p[0, 0] == 0.5
     assert ((p > 0) & (p < 1)).all()
     assert_allclose(OUTPUT_ACTIVATIONS["softmax"](scores).sum(axis=1), 1, rtol=1e-12)
+
+
+def half_added(absent, **changed):
+    """Return a loss without some of what a loss has."""
+    full = {
+        "label_weights": None,
+        "first_bias": 0.0,
+        "out_activation": "softmax",
+        "of_guessing": max,
+        **changed,
+    }
+    return type("HalfAdded", (), {name: value for name, value in full.items() if name != absent})
+
+
+@pytest.mark.parametrize("absent", ["label_weights", "first_bias", "out_activation", "of_guessing"])
+def test_half_added_loss_is_refused(absent):
+    with pytest.raises(
+        TypeError, match=f"'new' is half added: HalfAdded lacks {absent}, a kernel, by @compute"
+    ):
+        check_losses({**LOSSES, "new": half_added(absent)})
+
+
+def test_loss_with_unknown_activation_is_refused(monkeypatch):
+    loss = half_added(None, out_activation="other")
+    monkeypatch.setitem(losses.compute_residuals.kernels, loss, None)
+    with pytest.raises(TypeError, match="'new' is half added: 'other', the out_activation of HalfAdded"):
+        check_losses({"new": loss})
+    check_losses(LOSSES)

@@ -443,5 +443,5 @@ import sklearn_slide.metrics
 print([name for name in sys.modules if name.startswith(("numba", "sklearn_slide._"))])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    helpers = ("_sparse", "_ranking", "_reliability", "_scorers", "_set_metrics")
+    helpers = ("_sparse", "_ranking", "_types", "_reliability", "_scorers", "_set_metrics")
     assert done.stdout.strip() == str([f"sklearn_slide.{name}" for name in helpers])

@@ -157,8 +157,18 @@ def by_type(stub):
         stub = chosen
     else:
         overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
-    stub.register = register
+    stub.register, stub.kernels = register, kernels
     return stub
+
+
+def check_complete(classes, stub, attributes):
+    """Refuse what is half added: each class, by its name, needs these attributes and a kernel of a stub."""
+    for name, cls in classes.items():
+        absent = [attribute for attribute in attributes if not hasattr(cls, attribute)]
+        if cls not in stub.kernels:
+            absent.append(f"a kernel, by @{stub.__name__}.register({cls.__name__})")
+        if absent:
+            raise TypeError(f"{name!r} is half added: {cls.__name__} lacks {', '.join(absent)}.")
 
 
 def prefetch(array, place):

@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._core.compilation import by_type, inner, njit
+from sklearn_slide._core.compilation import by_type, check_complete, inner, njit
 from sklearn_slide._core.random_numbers import mix
 
 _DIGIT_BITS = 3  # an elementary hash of wta, dwta or minhash is a digit from 0 to 7
@@ -359,3 +359,12 @@ def _pack_digits(digits, n_filled, hasher, codes):
 def _scatter_pair(salt, i, j):
     """Return 64 random bits that depend on salt, i and j alone; i and j below 2**31."""
     return mix(np.uint64(salt) + (np.uint64(i) << np.uint64(32)) + np.uint64(j))
+
+
+def check_families(families):
+    """Raise TypeError unless each family, by its name, has its fields, hash_bits, draw and a kernel."""
+    fields = ("n_features", "n_tables", "hash_length", "code_bits")
+    check_complete(families, hash_vector, (*fields, "hash_bits", "draw"))
+
+
+check_families(FAMILIES)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from sklearn_slide._core.compilation import by_type, inner
+from sklearn_slide._core.compilation import by_type, check_complete, inner
 
 # A label whose probability is nearer to its target than this is left as it is: its row is not updated.
 NEGLIGIBLE = np.float32(1e-3)
@@ -119,6 +119,22 @@ def sigmoid_softmax_residuals(loss, logits, labels, n_active, n_true, residuals)
     total += add_sigmoid_residuals(logits, labels, n_active, n_true, half, weights, residuals)
     drop_negligible(residuals, n_active)
     return half * total
+
+
+def check_losses(losses):
+    """Raise TypeError unless all that there is to know of each loss, by its name, is there."""
+    check_complete(
+        losses, compute_residuals, ("label_weights", "first_bias", "out_activation", "of_guessing")
+    )
+    for name, loss in losses.items():
+        if loss.out_activation not in OUTPUT_ACTIVATIONS.keys() & LOG_ACTIVATIONS.keys():
+            raise TypeError(
+                f"{name!r} is half added: {loss.out_activation!r}, the out_activation of {loss.__name__}, is "
+                "not in OUTPUT_ACTIVATIONS and LOG_ACTIVATIONS."
+            )
+
+
+check_losses(LOSSES)
 
 
 @inner
