@@ -52,10 +52,8 @@ class _Score(torch.autograd.Function):
         _ = ctx.saved_tensors  # raises RuntimeError where input or weight were written on since
         layer, batch, by_input, by_weight, by_bias = ctx.layer, ctx.batch, None, None, None
         residuals = gradient.contiguous().numpy()
-        if (
-            ctx.fused
-            and count_parts(len(residuals), layer.n_jobs, residuals.shape[1] * batch.h.shape[1]) <= 1
-        ):
+        work = residuals.shape[1] * batch.h.shape[1]
+        if ctx.fused and count_parts(len(residuals), layer.n_jobs, work) == 1:
             return _step_alone(ctx, batch, residuals), None, None, None, None
         if ctx.needs_input_grad[0]:
             out, weights = np.empty_like(batch.h), ctx.arrays.output.weights
@@ -63,7 +61,7 @@ class _Score(torch.autograd.Function):
                 lambda start, stop: sampled.input_gradients(batch, start, stop, residuals, weights, out),
                 len(out),
                 layer.n_jobs,
-                residuals.shape[1] * out.shape[1],
+                work,
             )
             by_input = torch.from_numpy(out)
         if ctx.fused:

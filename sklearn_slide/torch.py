@@ -225,10 +225,6 @@ class SlideLinear(EstimatorMixin, nn.Module):
             return self._score_outside_graphs(input, target)
         return self._score_active(input, target)
 
-    @_outside_graphs
-    def _score_outside_graphs(self, input, target):
-        return self._score_active(input, target)
-
     def _score_active(self, input, target):
         check_input(input, self.weight, self.fused)
         if self.fused:
@@ -239,6 +235,8 @@ class SlideLinear(EstimatorMixin, nn.Module):
         labels, n_true = self.active.draw(self._as_arrays().output.weights, h, indices, offsets, self.n_jobs)
         logits = score(input, self.weight, self.bias, ActiveRows(h, labels), self)
         return SlideOutput(logits, torch.from_numpy(labels), torch.from_numpy(n_true))
+
+    _score_outside_graphs = _outside_graphs(_score_active)
 
     @torch.no_grad()
     def top_k(self, input, k):

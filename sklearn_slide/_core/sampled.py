@@ -253,7 +253,7 @@ def step_labels(h, entries, first, last, fused, rate):
 def step_batch(batch, residuals, counts, fused, rate, gradients):
     """Fill gradients, float32 (n, n_units) or (0, n_units), as input_gradients does, and step all labels.
 
-    residuals and counts as in list_entries. Return the number of broken rows; if there are any, no label steps.
+    residuals and counts as in list_entries. Return the number of broken rows; if there are any, none steps.
     """
     input_gradients(batch, 0, gradients.shape[0], residuals, fused.output.weights, gradients)
     entries = list_entries(batch, residuals, counts)
