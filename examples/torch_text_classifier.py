@@ -38,6 +38,8 @@ n_texts = int(sys.argv[1]) if len(sys.argv) > 1 else None
 n_epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
 kind = sys.argv[3] if len(sys.argv) > 3 else "bag"
 torch.manual_seed(0)
+# an LSTM takes many small steps: to wait for a second thread in each takes longer than half of its work
+torch.set_num_threads(1)
 
 # %%
 # The data

@@ -8,7 +8,7 @@ import torch
 from sklearn_slide._core import sampled
 from sklearn_slide._core.exact import merge_top_k
 from sklearn_slide._core.parallel import blocks
-from sklearn_slide._torch_threads import run_rows
+from sklearn_slide._torch_threads import count_parts, run_rows
 
 # As in the estimator: a block of scores stays in the last level of cache.
 _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
@@ -52,13 +52,16 @@ class _Score(torch.autograd.Function):
         _ = ctx.saved_tensors  # raises RuntimeError where input or weight were written on since
         layer, batch, by_input, by_weight, by_bias = ctx.layer, ctx.batch, None, None, None
         residuals = gradient.contiguous().numpy()
+        work = residuals.shape[1] * batch.h.shape[1]
+        if ctx.fused and count_parts(len(residuals), layer.n_jobs, work) == 1:
+            return _step_alone(ctx, batch, residuals), None, None, None, None
         if ctx.needs_input_grad[0]:
             out, weights = np.empty_like(batch.h), ctx.arrays.output.weights
             run_rows(
                 lambda start, stop: sampled.input_gradients(batch, start, stop, residuals, weights, out),
                 len(out),
                 layer.n_jobs,
-                residuals.shape[1] * out.shape[1],
+                work,
             )
             by_input = torch.from_numpy(out)
         if ctx.fused:
@@ -82,25 +85,44 @@ def _run_labels(function, layer, batch, entries):
     run_rows(function, n, layer.n_jobs, len(entries.rows) / max(n, 1) * batch.h.shape[1])
 
 
-def _step(ctx, batch, residuals):
-    """Step the active labels in place."""
-    layer = ctx.layer
+def _step_alone(ctx, batch, residuals):
+    """Step the active labels in place, in one call, and return the gradient by the input, or None."""
+    _refuse_second_step(ctx)
+    layer, (n_rows, n_units) = ctx.layer, batch.h.shape
+    wanted, counts = ctx.needs_input_grad[0], layer._borrow_counts()
+    out = np.empty((n_rows if wanted else 0, n_units), dtype=np.float32)
+    rate = np.float32(layer.learning_rate)
+    n_broken = sampled.step_batch(batch, residuals, counts, ctx.arrays, rate, out)
+    layer._return_counts(counts)
+    _refuse_broken(n_broken, n_rows)
+    return torch.from_numpy(out) if wanted else None
+
+
+def _refuse_second_step(ctx):
+    """Raise RuntimeError if this output has stepped the weights."""
     if ctx.stepped:
         raise RuntimeError(
             "A second backward through a fused SlideLinear: the first has stepped the weights. Call forward "
             "anew, or train without fuse_optimizer() and by an optimizer of torch."
         )
     ctx.stepped = True
-    entries, fused, rate = (
-        _entries(layer, batch, residuals),
-        ctx.arrays,
-        np.float32(layer.learning_rate),
-    )
-    if entries.n_broken:
+
+
+def _refuse_broken(n_broken, n_rows):
+    """Raise FloatingPointError if there are broken rows."""
+    if n_broken:
         raise FloatingPointError(
-            f"{entries.n_broken} of {len(batch.h)} rows have an input or a gradient that is not finite, and "
-            "no weight was stepped. Lower the learning rates, or scale the input."
+            f"{n_broken} of {n_rows} rows have an input or a gradient that is not finite, and no weight was "
+            "stepped. Lower the learning rates, or scale the input."
         )
+
+
+def _step(ctx, batch, residuals):
+    """Step the active labels in place."""
+    _refuse_second_step(ctx)
+    layer, fused = ctx.layer, ctx.arrays
+    entries, rate = _entries(layer, batch, residuals), np.float32(layer.learning_rate)
+    _refuse_broken(entries.n_broken, len(batch.h))
     _run_labels(
         lambda first, last: sampled.step_labels(batch.h, entries, first, last, fused, rate),
         layer,
@@ -145,11 +167,15 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, labels, n_true, mixture, reduction):
-        residuals, values = torch.empty_like(logits), logits.new_empty(len(logits))
         scores = sampled.Scores(logits.detach().numpy(), labels.numpy(), n_true.numpy())
-        sampled.loss_rows(scores, 0, len(logits), mixture, residuals.numpy(), values.numpy())
-        ctx.save_for_backward(residuals)
-        ctx.reduction = reduction
+        residuals = np.empty_like(scores.logits)
+        values = np.empty(len(residuals), dtype=residuals.dtype)
+        sampled.loss_rows(scores, 0, len(values), mixture, residuals, values)
+        ctx.residuals, ctx.reduction, values = (
+            torch.from_numpy(residuals),
+            reduction,
+            torch.from_numpy(values),
+        )
         if reduction == "none":
             return values
         return values.sum() if reduction == "sum" else values.mean()
@@ -157,7 +183,7 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         refuse_graph()
-        (residuals,) = ctx.saved_tensors
+        residuals = ctx.residuals
         if ctx.reduction == "none":
             gradient = gradient[:, None]
         elif ctx.reduction == "mean":

@@ -6,6 +6,8 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 
+from sklearn_slide._core.sampled import longest
+
 FLOATS = (torch.float32, torch.float64)
 
 
@@ -82,7 +84,7 @@ def _read_bags(indices, offsets, n_rows):
         )
     if len(offsets) == n_rows:
         offsets = np.append(offsets, len(indices))
-    if offsets[0] != 0 or offsets[-1] != len(indices) or (offsets[1:] < offsets[:-1]).any():
+    if offsets[0] != 0 or offsets[-1] != len(indices) or longest(offsets) < 0:
         raise ValueError(
             "offsets of target must begin with 0 and never fall, up to len(indices)="
             f"{len(indices)}. Got {offsets.tolist()[:8]}; they are the sums of the labels of the rows before."

@@ -1,5 +1,6 @@
 """The scores of active labels, and their loss."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn_slide._torch_functions import loss
 
 # The shares of sigmoid and softmax.
 _MIXTURES = {"sigmoid": (1.0, 0.0), "softmax": (0.0, 1.0), "sigmoid+softmax": (0.5, 0.5)}
+_KINDS = tuple(_MIXTURES)
 _REDUCTIONS = ("mean", "sum", "none")
 
 
@@ -87,7 +89,7 @@ def slide_loss(output, kind="sigmoid", reduction="mean", *, floor=0.0):
     >>> loss = slide_loss(layer(torch.randn(3, 8), torch.tensor([4, 0, 999])), kind="softmax")
     >>> loss.backward()
     """
-    for name, value, allowed in (("kind", kind, list(_MIXTURES)), ("reduction", reduction, _REDUCTIONS)):
+    for name, value, allowed in (("kind", kind, _KINDS), ("reduction", reduction, _REDUCTIONS)):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {list(allowed)}. Got {value!r}.")
     if not isinstance(output, SlideOutput):
@@ -103,4 +105,10 @@ def slide_loss(output, kind="sigmoid", reduction="mean", *, floor=0.0):
         )
     if reduction == "mean" and not len(output.logits):
         raise ValueError("output has no rows, and so no mean. Skip empty batches, or use reduction='sum'.")
-    return loss(output, Mixture(*map(np.float32, (*_MIXTURES[kind], floor))), reduction)
+    return loss(output, _mixture(kind, float(floor)), reduction)
+
+
+@lru_cache
+def _mixture(kind, floor):
+    """Return the Mixture of a kind of loss."""
+    return Mixture(*map(np.float32, (*_MIXTURES[kind], floor)))

@@ -95,7 +95,7 @@ class ActiveLabels(nn.Module):
         follows count as training, and their labels are remembered.
         """
         index, recent, counters = self._as_arrays()
-        n_rows, most_true = len(h), int((offsets[1:] - offsets[:-1]).max(initial=0))
+        n_rows, most_true = len(h), sampled.longest(offsets)
         capacity = min(self.n_labels, max(self.sampler.n_active, most_true))
         labels, n_true = np.empty((n_rows, capacity), dtype=np.int64), np.empty(n_rows, dtype=np.int64)
         if index is not None and counters[ROWS] >= counters[DUE]:
@@ -147,8 +147,5 @@ def remember(indices, recent, counters):
     if not room:
         return
     indices = indices[-room:]
-    start = int(counters[TRUE_LABELS]) % room
-    n_first = min(len(indices), room - start)
-    recent[start : start + n_first] = indices[:n_first]
-    recent[: len(indices) - n_first] = indices[n_first:]
+    sampled.remember(indices, recent, int(counters[TRUE_LABELS]) % room)
     counters[TRUE_LABELS] += len(indices)

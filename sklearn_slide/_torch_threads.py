@@ -15,12 +15,17 @@ def run_rows(function, n_rows, n_jobs, work):
 
     work is the number of multiplications for a row.
     """
-    most = min(n_rows, int(n_rows * work // _PART_WORK))
-    n_parts = min(most, count_threads(n_jobs)) if most > 1 and n_jobs != 1 else 1
-    if n_parts <= 1:
+    n_parts = count_parts(n_rows, n_jobs, work)
+    if n_parts == 1:
         return [function(0, n_rows)]
     pool = _pool(n_parts, os.getpid())
     return list(pool.map(lambda part: function(*part), split_range(0, n_rows, n_parts)))
+
+
+def count_parts(n_rows, n_jobs, work):
+    """Return into how many parts run_rows splits the rows."""
+    most = min(n_rows, int(n_rows * work // _PART_WORK))
+    return min(most, count_threads(n_jobs)) if most > 1 and n_jobs != 1 else 1
 
 
 @cache

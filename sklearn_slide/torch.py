@@ -222,9 +222,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
         """
         if target is None:
             return nn.functional.linear(input, self.weight, self.bias)
+        if torch.compiler.is_compiling():
+            return self._score_outside_graphs(input, target)
         return self._score_active(input, target)
 
-    @_outside_graphs
     def _score_active(self, input, target):
         check_input(input, self.weight, self.fused)
         if self.fused:
@@ -235,6 +236,8 @@ class SlideLinear(EstimatorMixin, nn.Module):
         labels, n_true = self.active.draw(self._as_arrays().output.weights, h, indices, offsets, self.n_jobs)
         logits = score(input, self.weight, self.bias, ActiveRows(h, labels), self)
         return SlideOutput(logits, torch.from_numpy(labels), torch.from_numpy(n_true))
+
+    _score_outside_graphs = _outside_graphs(_score_active)
 
     @torch.no_grad()
     def top_k(self, input, k):
@@ -421,9 +424,11 @@ class SlideLinear(EstimatorMixin, nn.Module):
 
         They share the memory of the tensors, and are kept: to make them takes as long as the work of a row.
         """
-        tensors = [self.weight, self.no_bias if self.bias is None else self.bias]
-        if self.fused:
-            tensors += [self.weight_sums, self.bias_sums]
+        parameters, buffers = self._parameters, self._buffers  # an attribute of a module takes longer
+        bias = parameters["bias"]
+        tensors = [parameters["weight"], buffers["no_bias"] if bias is None else bias]
+        if self.learning_rate is not None:
+            tensors += [buffers["weight_sums"], buffers["bias_sums"]]
         addresses = [tensor.data_ptr() for tensor in tensors]
         if addresses != self._arrays[0]:
             weights, biases, *sums = [tensor.detach().numpy() for tensor in tensors]

@@ -333,6 +333,40 @@ def _spawned(rank, layer, embedding, x, y):
     train_part(layer, embedding, x, y, rank)
 
 
+@pytest.mark.parametrize(("n_jobs", "start_method"), [(1, "fork"), (2, "spawn"), (3, "fork")])
+def test_a_layer_is_shared_after_threads_trained_it(monkeypatch, n_jobs, start_method):
+    import sklearn_slide._torch_threads as threads
+
+    monkeypatch.setattr(threads, "_PART_WORK", 1)
+    embedding = nn.Embedding(40, N_IN).requires_grad_(False)
+    layer = make_layer(n_jobs=n_jobs, lsh=LSH(n_tables=6, rehash_interval=100)).fuse_optimizer(0.2)
+    x, y = torch.arange(40), torch.randperm(N_OUT)[:40]
+    slide_loss(layer(embedding(x), y), reduction="sum").backward()
+    before = {name: value.clone() for name, value in (*layer.state_dict().items(), *layer.named_buffers())}
+    addresses = layer.weight.data_ptr(), layer.active.ids.data_ptr()
+    layer.share_memory()
+    assert (layer.weight.data_ptr(), layer.active.ids.data_ptr()) != addresses
+    for name, value in (*layer.state_dict().items(), *layer.named_buffers()):
+        assert torch.equal(value, before[name])
+    arguments = layer, embedding, x, y
+    torch.multiprocessing.start_processes(_threaded, arguments, nprocs=2, start_method=start_method)
+    assert layer.active.counters[0] > 40 * 30
+    after = dict((*layer.state_dict().items(), *layer.named_buffers()))
+    for name in ("weight", "bias", "weight_sums", "active.ids"):
+        assert not torch.equal(after[name], before[name])
+    assert (layer.predict(embedding(x)) == y).float().mean() > 0.9
+    weight = layer.weight.clone()
+    slide_loss(layer(embedding(x), y), reduction="sum").backward()  # threads of this process go on
+    assert not torch.equal(layer.weight, weight)
+
+
+def _threaded(rank, layer, embedding, x, y):
+    import sklearn_slide._torch_threads as threads
+
+    threads._PART_WORK = 1
+    train_part(layer, embedding, x, y, rank)
+
+
 # --- the estimator
 
 

@@ -110,6 +110,25 @@ def draw_active(drawing, h, start, stop, scratch, labels, n_true):
     return -1
 
 
+@njit
+def longest(offsets):
+    """Return the largest step from one of offsets, int64 (n + 1,), to the next, or -1 if one falls."""
+    most = np.int64(0)
+    for i in range(offsets.shape[0] - 1):
+        step = offsets[i + 1] - offsets[i]
+        if step < 0:
+            return np.int64(-1)
+        most = max(most, step)
+    return most
+
+
+@njit
+def remember(labels, recent, start):
+    """Write labels, int64 (n,), on recent, int32 (room,), from the place start on, and round its end."""
+    for p in range(labels.shape[0]):
+        recent[(start + p) % recent.shape[0]] = labels[p]
+
+
 @inner
 def in_range(true, i, n_labels):
     """Tell whether the bounds and the labels of row i of a Pattern are those of n_labels labels."""
@@ -228,6 +247,19 @@ def step_labels(h, entries, first, last, fused, rate):
         row[0], total[0] = entries.labels[p], label_gradient(h, entries, p, gradient)
         step_rows(of_weights, weights, row, one, 1, gradient, mean_square(gradient, h.shape[1]), rate)
         step_rows(of_biases, biases, row, one, 1, total, total[0] * total[0], rate)
+
+
+@njit
+def step_batch(batch, residuals, counts, fused, rate, gradients):
+    """Fill gradients, float32 (n, n_units) or (0, n_units), as input_gradients does, and step all labels.
+
+    residuals and counts as in list_entries. Return the number of broken rows; if there are any, none steps.
+    """
+    input_gradients(batch, 0, gradients.shape[0], residuals, fused.output.weights, gradients)
+    entries = list_entries(batch, residuals, counts)
+    if entries.n_broken == 0:
+        step_labels(batch.h, entries, 0, entries.labels.shape[0], fused, rate)
+    return entries.n_broken
 
 
 @njit
