@@ -222,9 +222,8 @@ class SlideLinear(EstimatorMixin, nn.Module):
         """
         if target is None:
             return nn.functional.linear(input, self.weight, self.bias)
-        if torch.compiler.is_compiling():
-            return self._score_outside_graphs(input, target)
-        return self._score_active(input, target)
+        compiles = torch.compiler.is_compiling()
+        return (self._score_outside_graphs if compiles else self._score_active)(input, target)
 
     def _score_active(self, input, target):
         check_input(input, self.weight, self.fused)
