@@ -284,7 +284,8 @@ def test_an_interrupt_of_training_leaves_no_model_or_one_that_works():
     X = sp.random(20_000, 300, density=0.02, format="csr", dtype=np.float32, random_state=rng)
     Y = sp.random(20_000, 3000, density=0.001, format="csr", random_state=rng).astype(bool)
     for n_jobs in (1, 2):
-        model = SlideClassifier((64,), max_iter=100_000, tol=0, n_iter_no_change=100_000, n_jobs=n_jobs)
+        params = {"max_iter": 100_000, "tol": 0, "n_iter_no_change": 100_000, "early_stopping": False}
+        model = SlideClassifier((64,), n_jobs=n_jobs, **params)
         interrupted(_epochs.Progress, lambda: model.fit(X, Y))
         assert not hasattr(model, "classes_")
         model.set_params(max_iter=1).fit(X, Y)
