@@ -16,6 +16,8 @@ _LARGEST_VALUE = 1e15
 # Text features, counts and embeddings are nearer to each other; columns of a table in units of their own are
 # not, and if one of them is so far off, all are brought to one size.
 _OCTAVES_OFF = 4
+# A column is judged by at least so many values, of about so many samples.
+_LEAST_VALUES, _JUDGED_SAMPLES = 10, 1000
 
 
 class InputScale(NamedTuple):
@@ -57,7 +59,7 @@ def choose_scale(x, n_features):
     shape = (x.n_rows, n_features)
     some = sp.csr_array((x.data, x.indices, x.indptr), shape=shape)[filled[:: len(filled) // 10_000 + 1]]
     some = some.astype(np.float64)
-    columns = _choose_columns(some)
+    columns = _choose_columns(some[:: some.shape[0] // _JUDGED_SAMPLES + 1])
     if columns is not None:
         some.data = np.ldexp(some.data, columns[some.indices])
     lengths = row_norms(some)
@@ -69,15 +71,17 @@ def choose_scale(x, n_features):
 def _choose_columns(x):
     """Return exponents for the columns of x, a CSR array, or None if none is far from the median size.
 
-    The size of a column is the root mean square of its entries that are not 0. Of columns that are filled in
-    most rows, all or none are changed.
+    The size of a column is the median of its values that are not 0, without their signs, which one of them
+    that is far off does not move. Of columns that are filled in most rows, all or none are changed.
     """
-    n_filled = np.bincount(x.indices, x.data != 0, minlength=x.shape[1])
-    filled = np.flatnonzero(n_filled)
+    x = abs(x)
+    x.eliminate_zeros()
+    values = x.data[np.lexsort((x.data, x.indices))]
+    n_filled = np.bincount(x.indices, minlength=x.shape[1])
+    filled = np.flatnonzero(n_filled >= _LEAST_VALUES)
     if not len(filled):
         return None
-    sums = np.bincount(x.indices, x.data**2, minlength=x.shape[1])
-    octaves = np.log2(sums[filled] / n_filled[filled]) / 2
+    octaves = np.log2(values[(np.cumsum(n_filled) - n_filled + n_filled // 2)[filled]])
     off = octaves - np.median(octaves)
     columns = np.zeros(x.shape[1], dtype=np.int32)
     is_off, is_full = np.abs(off) > _OCTAVES_OFF, 2 * n_filled[filled] > x.shape[0]

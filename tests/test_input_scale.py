@@ -35,6 +35,16 @@ def test_columns_far_from_the_median_are_brought_to_it(table):
     assert sizes.max() / sizes.min() < 8
 
 
+def test_single_values_move_no_column(table):
+    X, _ = table
+    columns = choose_scale(as_rows(X), 9).columns
+    X[0] *= 2.0**40
+    assert_array_equal(choose_scale(as_rows(X), 9).columns, columns)
+    # nor do columns of a few values tell their size
+    X[9:, 6:] = 0
+    assert_array_equal(choose_scale(as_rows(X), 9).columns[6:], 0)
+
+
 def test_of_sparse_columns_only_those_far_off_are_changed(table):
     X, _ = table
     X = np.where(np.random.default_rng(1).random(X.shape) < 0.6, 0, X)
@@ -53,7 +63,7 @@ def test_columns_of_like_sizes_stay_as_they_are(data):
 )
 def test_sizes_of_columns_change_nothing(table, params):
     X, y = table
-    units = np.float32(2.0) ** np.array([-30, 0, 20, 0, 0, 0, 0, 0, 0], dtype=np.float32)
+    units = np.float32(2.0) ** np.array([-30, 20, 0, 0, 0, 0, 0, 0, 0], dtype=np.float32)
     one, two = make(**params).fit(X, y), make(**params).fit(X * units, y)
     assert_array_equal(one.predict_top_k(X, 3)[1], two.predict_top_k(X * units, 3)[1])
     assert_array_equal(one.coefs_[0], two.coefs_[0] * units[:, np.newaxis])
