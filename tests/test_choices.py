@@ -151,7 +151,7 @@ def test_sparse_results_are_as_scikit_learn_is_set(model, task):
     X = task[0]
     for result in (
         model.predict_top_k(X, 3, sparse_output=True),
-        model.decision_function(X, sp.eye_array(200, N_LABELS, format="csr")),
+        model.decision_function(X, sp.eye(200, N_LABELS, format="csr")),
     ):
         assert isinstance(result, sp.csr_matrix)
         assert result.has_sorted_indices

@@ -214,7 +214,7 @@ def many_samples(n_samples=2000):
     """Return X with a feature for each of 4 groups and others, and the labels of the groups."""
     rng = np.random.default_rng(0)
     group = rng.integers(0, 4, size=n_samples)
-    X = sp.random_array((n_samples, 30), density=0.1, rng=1, format="csr", dtype=np.float32)
+    X = sp.random(n_samples, 30, density=0.1, random_state=1, format="csr", dtype=np.float32)
     X = sp.hstack([sp.csr_array(np.eye(4, dtype=np.float32)[group]), X], format="csr")
     return X, sp.csr_array(np.eye(4, 6, dtype=bool)[group])
 
