@@ -218,7 +218,7 @@ def _lower_pairs(found, truth, seen):
     true = true[seen[truth.indices]]
     ranked = (np.arange(n_samples)[:, np.newaxis] * n_labels + found).ravel()
     true, others = np.setdiff1d(true, ranked), np.setdiff1d(keys, np.concatenate([true, ranked]))
-    n_others = n_samples * seen.sum() - len(np.union1d(true, ranked))
+    n_others = n_samples * seen.sum() - len(np.union1d(true, ranked[seen[found.ravel()]]))
     chosen = np.concatenate([true, others])
     order = np.argsort(chosen)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(chosen // n_labels, minlength=n_samples))])

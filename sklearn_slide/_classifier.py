@@ -369,17 +369,19 @@ class SlideClassifier(
                 model = self._first_model(samples, labels, scale, seed)
             of_network = task.begin("network", self.max_iter) if several else task
             n_epochs.append(self._train(model, samples, rates, of_network, validation, models))
-            if learn_all and not going_on and n_epochs[-1] == 0:
-                model = self._start_of_all(model, everything, labels, scale)
             models.append(model)
             if several and of_network.end(lambda: self._as_if_stopped(models)):
                 break
         self._take(join(models))
-        if several and validation is not None:
-            self.best_validation_score_ = validation.score(self)
+        if learn_all and not going_on:
+            self._choose_ridge(samples, self._encode(held_out, labels, scale))
         if validation is not None:
+            if several or self._model.ridge is not None:
+                self.best_validation_score_ = validation.score(self)
             self._calibrate(*validation.data)
-        if learn_all and min(n_epochs) == self.max_iter:
+        if learn_all and not going_on and 0 in n_epochs:
+            self._start_of_all(models, n_epochs, self._encode(everything, labels, scale))
+        elif learn_all and min(n_epochs) == self.max_iter:
             self._learn_held_out(held_out, labels, scale, samples)
         task.end(lambda: self._as_if_stopped([self._model]))
         return self

@@ -127,14 +127,14 @@ def _explain(model, x, positions, n):
 
     x are Rows as the model takes them, positions of labels (n_samples, m).
     """
-    shape = positions.shape
+    shape, network = positions.shape, model.scored
     found, parts = np.full((*shape, n), -1, dtype=np.int64), np.zeros((*shape, n))
     rest, columns = np.empty(shape), None if model.places is None else np.flatnonzero(model.places >= 0)
     for i in range(shape[0]):
         own = slice(x.indptr[i], x.indptr[i + 1])
         features, values = x.indices[own], x.data[own].astype(np.float64)
         for a in range(shape[1]):
-            weights, bias = _weights_of(model, int(positions[i, a]), features)
+            weights, bias = _weights_of(model, network, int(positions[i, a]), features)
             each = values * weights
             order = np.argsort(-np.abs(each), kind="stable")[:n]
             found[i, a, : len(order)] = features[order] if columns is None else columns[features[order]]
@@ -143,9 +143,9 @@ def _explain(model, x, positions, n):
     return found, parts, rest
 
 
-def _weights_of(model, position, features):
+def _weights_of(model, network, position, features):
     """Return the weights of features, int32, for a label, float64 and of all paths together, and its bias."""
-    network, kept = model.network, model.kept_labels
+    kept = model.kept_labels
     if kept is not None:
         if not model.seen_labels[position]:
             return np.zeros(len(features)), -np.inf

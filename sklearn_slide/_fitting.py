@@ -2,6 +2,7 @@
 
 import warnings
 from copy import copy, deepcopy
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import clone
@@ -18,6 +19,7 @@ from sklearn_slide._input_forms import check_samples, check_targets, numbers_wan
 from sklearn_slide._labels import Labels, column_names, is_multilabel
 from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
 from sklearn_slide._model import ModelSettings, join
+from sklearn_slide._ridge_choice import can_have_ridge, choose_ridge
 from sklearn_slide._samples import as_rows, choose_scale, make_samples, scale_rows
 from sklearn_slide._trainer import Trainer, TrainingSettings
 from sklearn_slide._weights import check_weight_parameters, keep_weighted, weigh_classes, weigh_labels
@@ -26,6 +28,10 @@ from sklearn_slide._weights import check_weight_parameters, keep_weighted, weigh
 AUTO_STOPPING = 2000
 # It sets so many aside at most: more would tell little more.
 MOST_HELD_OUT = 1000
+# What training gained, as a share of the score of the first weights, that is little.
+_LITTLE = 0.1
+# So many times as many axes as hidden units are tried where ridge regression matters most.
+_WIDER = 4
 
 
 class FittingMixin:
@@ -220,13 +226,33 @@ class FittingMixin:
         self._take(model)
         return n_epochs
 
-    def _start_of_all(self, model, data, labels, scale):
-        """Return the first Model of all validated data; that of a part became no better by training."""
-        samples = self._encode(data, labels, scale)
-        first = self._first_model(samples, labels, scale, model.seed)
-        Trainer(first, samples, TrainingSettings.of(self))  # it lets the model know what it has seen
-        first.n_passes, first.n_epochs = model.n_passes, model.n_epochs
-        return first
+    def _choose_ridge(self, samples, held_out):
+        """Put a ridge regression of Samples beside the network if it ranks those held out better.
+
+        It is tried where training gained little on the first weights, and with more axes where that was
+        nothing.
+        """
+        model, scores = self._model, self.validation_scores_
+        gained = max(scores) - scores[0]
+        if can_have_ridge(model.network) and gained <= _LITTLE * abs(scores[0]):
+            n_axes = model.network.n_units * (1 if gained > 0 else _WIDER)
+            ridge = choose_ridge(model, samples, held_out, n_axes, self.n_jobs)
+            self._take(replace(model, ridge=ridge))
+
+    def _start_of_all(self, models, n_epochs, samples):
+        """Take the first weights of all Samples for Models that became no better by training with a part.
+
+        n_epochs are the numbers of epochs after which the Models were as they are.
+        """
+        model, started = self._model, []
+        for one, n in zip(models, n_epochs, strict=True):
+            if n == 0:
+                first = self._first_model(samples, model.labels, model.scale, one.seed)
+                Trainer(first, samples, TrainingSettings.of(self))  # it lets the model know what it has seen
+                first.n_passes, first.n_epochs = one.n_passes, one.n_epochs
+                one = first
+            started.append(one)
+        self._take(replace(join(started), ridge=model.ridge, calibration=model.calibration))
 
     def _learn_held_out(self, held_out, labels, scale, samples):
         """Pass over samples that were set aside, at the rates of the last epoch over the others, Samples.

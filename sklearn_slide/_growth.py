@@ -52,6 +52,8 @@ def settle_scale(model, samples):
         network.direct.weights[:] *= np.float32(kept)
         gain = np.float32(DIRECT_NORM**2 / mean_square)
         model.network = network._replace(direct=network.direct._replace(gain=gain))
+    if model.ridge is not None:
+        model.ridge = _for_longer(model.ridge, np.float32(factor))
     lengths.mean_square = mean_square
     if n_before >= _MANY and max(factor, 1 / factor) >= _FAR_OFF:
         warnings.warn(
@@ -62,6 +64,13 @@ def settle_scale(model, samples):
             stacklevel=6,  # the caller of partial_fit, past two decorators
         )
     return samples._replace(x=scale_rows(samples.x, InputScale(factor)))
+
+
+def _for_longer(ridge, factor):
+    """Return the Network, of one hidden layer, whose scores of samples factor times as long are the same."""
+    first = ridge.input._replace(weights=ridge.input.weights / factor)
+    direct = ridge.direct._replace(weights=ridge.direct.weights / factor)
+    return ridge._replace(input=first, direct=direct)
 
 
 def grow(model, labels, places):
@@ -86,17 +95,13 @@ def grow(model, labels, places):
     ]:
         for old_rows, rows in zip(old_part, part, strict=True):
             rows[places] = old_rows
-    direct = network.direct
-    if direct is not None:
-        direct = direct._replace(labels=places[direct.labels])
-        if (np.diff(places) < 0).any():
-            order = np.lexsort((direct.labels, features_of(direct)))
-            direct = direct._replace(labels=direct.labels[order], weights=direct.weights[order])
+    direct = None if network.direct is None else _place_labels(network.direct, places)
     seen_labels, started = np.zeros((2, n_labels), dtype=bool)
     seen_labels[places], started[places] = model.seen_labels, training.started
     return replace(
         model,
         network=network._replace(output=output, direct=direct),
+        ridge=None if model.ridge is None else _grow_ridge(model.ridge, places, n_labels),
         labels=labels,
         seen_labels=seen_labels,
         training=replace(
@@ -109,6 +114,23 @@ def grow(model, labels, places):
         ),
         hasher=None,
     )
+
+
+def _place_labels(direct, places):
+    """Return the Direct of labels that now stand at places, int32."""
+    direct = direct._replace(labels=places[direct.labels])
+    if (np.diff(places) < 0).any():
+        order = np.lexsort((direct.labels, features_of(direct)))
+        direct = direct._replace(labels=direct.labels[order], weights=direct.weights[order])
+    return direct
+
+
+def _grow_ridge(ridge, places, n_labels):
+    """Return the Network of n_labels labels, among which the old ones stand at places; it scores others 0."""
+    output = Layer(*(np.zeros((n_labels, part.shape[1]), dtype=np.float32) for part in ridge.output))
+    for rows, old in zip(output, ridge.output, strict=True):
+        rows[places] = old
+    return ridge._replace(output=output, direct=_place_labels(ridge.direct, places))
 
 
 def learn_of(model, samples, n_jobs):

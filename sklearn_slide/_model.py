@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._core.layers import Layer, LayerState, Network, NetworkState
+from sklearn_slide._core.layers import Layer, LayerState, Network, NetworkState, side_by_side
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.matrices import Quantized, float_rows, quantize
 from sklearn_slide._core.optimizers import Adagrad, Adam
@@ -109,12 +109,19 @@ class Model:
     n_epochs: int = 0
     stored_dtype: str = "float32"  # of the weights in a pickle
     diverged: bool = False  # training that diverged has written on the weights
+    # a ridge regression whose scores are added to those of the network; training leaves it as it is
+    ridge: Network | None = None
     calibration: Any = None  # LabelCalibration or Temperature, of the scores as they were then; None: no one
 
     def __post_init__(self):
         if self.hasher is None:
             network = self.network
             self.hasher = draw_hasher(self.settings.lsh, network.n_units, network.n_labels, self.seed)
+
+    @property
+    def scored(self):
+        """The Network that the scores come from: with a ridge regression, both side by side."""
+        return self.network if self.ridge is None else side_by_side(self.network, self.ridge)
 
     @property
     def out_activation(self):
@@ -188,7 +195,8 @@ class Model:
 
     def coefs(self):
         """Return the weight matrices of the layers, in units of X as it is."""
-        layers = (*self.network.hidden, self.network.output)
+        network = self.scored
+        layers = (*network.hidden, network.output)
         coefs = [float_rows(layer.weights, 0, layer.shape[0]) for layer in layers]
         coefs[-1] = self.spread_labels(coefs[-1].T, 0)
         if len(coefs) > 1:
@@ -197,12 +205,13 @@ class Model:
 
     def intercepts(self):
         """Return the bias vectors of the layers."""
-        of_labels = self.spread_labels(self.network.output.biases[:, 0], -np.inf)
-        return [layer.biases[0] for layer in self.network.hidden] + [of_labels]
+        network = self.scored
+        of_labels = self.spread_labels(network.output.biases[:, 0], -np.inf)
+        return [layer.biases[0] for layer in network.hidden] + [of_labels]
 
     def direct_coef(self):
         """Return the direct weights, a CSR array (n_features, n_labels), in units of X as it is."""
-        direct, shape = self.network.direct, (self.n_features, len(self.seen_labels))
+        direct, shape = self.scored.direct, (self.n_features, len(self.seen_labels))
         if direct is None:
             return sp.csr_array(shape, dtype=np.float32)
         counts, weights = np.diff(direct.indptr), direct.weights
@@ -248,7 +257,7 @@ class Model:
         Labels that were never true are dropped, and features that no training sample had, but not from a
         linear model. Biases stay float32, and direct weights of 0 are left out.
         """
-        network, places, labels = self.network, None, None
+        network, places, labels = self.scored, None, None
         if self.seen_labels.any() and not self.seen_labels.all():
             labels = np.flatnonzero(self.seen_labels).astype(np.int32)
             network = _take_labels(network, labels)
@@ -267,6 +276,7 @@ class Model:
         return replace(
             self,
             network=network,
+            ridge=None,
             training=None,
             places=places,
             kept_labels=labels,

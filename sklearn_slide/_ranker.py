@@ -7,6 +7,7 @@ from sklearn_slide._core import chosen, exact, retrieval, screening
 from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.rows import Pattern
+from sklearn_slide._lsh import draw_hasher
 
 # Up to so many labels left out of a sample are ranked with the others first, by any way to rank.
 _FEW = 256
@@ -37,7 +38,9 @@ class Ranker:
         """The network of the model as kernels take it; what was made of another one is forgotten."""
         if self._seen is not self.model.network:
             self._seen, self._readable, self._kept = self.model.network, as_writable(self.model.network), {}
-        return self._readable
+        if self.model.ridge is None:
+            return self._readable
+        return self._keep("network", lambda: as_writable(self.model.scored))
 
     @property
     def n_labels(self):
@@ -193,5 +196,8 @@ class Ranker:
         return self._keep("lengths", lambda: exact.measure_lengths(self._network))
 
     def _make_retrieval(self):
-        hasher, (screen, _) = as_writable(self.model.hasher), self._screen()
-        return retrieval.make_retrieval(self._network, hasher, screen, self.n_jobs), []
+        model, network, (screen, _) = self.model, self._network, self._screen()
+        hasher = model.hasher
+        if model.ridge is not None:  # it hashes vectors of the network alone
+            hasher = draw_hasher(model.settings.lsh, network.n_units, network.n_labels, model.seed)
+        return retrieval.make_retrieval(network, as_writable(hasher), screen, self.n_jobs), []

@@ -258,14 +258,16 @@ def join_shards(shards, parameters):
         return joined
     columns = [shard.columns for shard in shards]
     models = [first._model, *(shard.classifier._model for shard in shards[1:])]
-    n_labels, networks = sum(map(len, columns)), [model.network for model in models]
+    n_labels = sum(map(len, columns))
     labels = replace(first._model.labels, classes=np.arange(n_labels), columns=None)
-    output = _join_rows([network.output for network in networks], columns)
     training = models[0].training
     joined._take(
         replace(
             models[0],
-            network=networks[0]._replace(output=output, direct=_join_direct(networks, columns)),
+            network=_join_networks([model.network for model in models], columns),
+            ridge=None
+            if models[0].ridge is None
+            else _join_networks([model.ridge for model in models], columns),
             training=replace(
                 training,
                 solver=training.solver._replace(
@@ -286,6 +288,12 @@ def join_shards(shards, parameters):
         )
     )
     return joined
+
+
+def _join_networks(networks, columns):
+    """Return the Network of all labels whose hidden layers are those of the first of the networks."""
+    output = _join_rows([network.output for network in networks], columns)
+    return networks[0]._replace(output=output, direct=_join_direct(networks, columns))
 
 
 def _join_rows(parts, columns):
@@ -349,6 +357,7 @@ def _part(classifier, parameters, columns, frozen):
         replace(
             model,
             network=_take_labels(model.network, columns.astype(np.int32)),
+            ridge=None if model.ridge is None else _take_labels(model.ridge, columns.astype(np.int32)),
             training=replace(
                 training,
                 solver=solver,

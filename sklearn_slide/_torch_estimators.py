@@ -21,6 +21,11 @@ def _model_of(estimator):
             "estimator has direct weights from features to labels, which a layer does not see. Fit it with "
             "direct_limit=0."
         )
+    if model.ridge is not None:
+        raise ValueError(
+            "estimator has a ridge regression beside its network, which a layer does not see. Fit it with "
+            "early_stopping=False."
+        )
     model.require_trainable()
     return model
 

@@ -200,7 +200,8 @@ def best(input, layer, k):
     def merge(first_row, first_label, logits, start, stop):
         rows = slice(first_row + start, first_row + stop)
         chosen = biases[first_label : first_label + logits.shape[1]]
-        merge_top_k(logits[start:stop], chosen, first_label, labels[rows], scores[rows])
+        none = np.zeros(stop - start, biases.dtype), np.zeros(len(chosen), biases.dtype)
+        merge_top_k(logits[start:stop], chosen, none, first_label, labels[rows], scores[rows])
 
     for row, last_row in blocks(0, len(input), _BLOCK_ROWS):
         for label, last_label in blocks(0, len(weight), _BLOCK_LABELS):

@@ -319,3 +319,14 @@ def test_bad_arguments(model, task):
     for params in ({"threshold": 0.5}, {"min_labels": 1}):
         with pytest.raises(ValueError, match="of class labels the best is predicted"):
             classes.predict(load_digits().data, **params)
+
+
+def test_labels_that_were_never_true_take_nothing_from_the_others():
+    found = np.array([[0, 3], [1, 0], [3, 1]])  # 3 was never true, and is ranked
+    truth = sp.csr_array(np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]], dtype=bool))
+    lower, true, counts = _lower_pairs(found, truth, np.array([True, True, True, False]))
+    assert_array_equal(lower.indptr, [0, 2, 3, 5])
+    assert_array_equal(lower.indices, [1, 2, 2, 0, 2])
+    assert_array_equal(true, [False, False, True, False, False])
+    # 9 pairs of a sample and a label that was true, less 4 that are ranked and one that is true
+    assert_array_equal(counts, [1, 1, 1, 1, 1])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from helpers import all_scores, callable_kernel, no_report, train_model
+from helpers import all_scores, no_report, train_model
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide._core import exact, parallel, retrieval
@@ -122,35 +122,53 @@ def test_rounding_is_bounded_by_the_lengths_of_what_is_multiplied(model, X):
         weights = model.network.direct.weights
         getattr(weights, "values", weights)[:] *= -1  # the largest ones are negative now
     x, coefs = model.rows(signed), [coef.astype(float) for coef in model.coefs()]
-    lengths, largest = exact.measure_lengths(model.network), abs(model.direct_coef()).max()
-    longest = np.linalg.norm(coefs[-1], axis=0).max()
-    assert_allclose(lengths, [longest, largest], rtol=1e-5)
+    lengths = exact.measure_lengths(model.network)
+    direct = model.direct_coef().toarray()
+    if model.kept_labels is not None:  # of single bytes: all pairs of a feature count as its largest
+        direct = (direct != 0) * abs(direct).max(axis=1, keepdims=True)
+    expected = np.linalg.norm(coefs[-1], axis=0) + abs(direct).max(axis=0)
+    kept = slice(None) if model.kept_labels is None else model.kept_labels
+    assert_allclose(lengths, expected[kept], rtol=1e-5)
     hidden = reference.forward(signed.toarray().astype(float), coefs, model.intercepts(), "identity")[-2]
-    for i in range(70):
-        h = np.linalg.norm(hidden[i])
-        expected = ROUNDING * (1 + h * longest + abs(signed[[i]]).sum() * largest)
-        got = callable_kernel(exact.rounding_of)(x, i, hidden[i].astype(np.float32), lengths)
-        assert_allclose(got, expected, rtol=1e-4)
+    errors = np.zeros(60, dtype=np.float32)
+    exact.bound_errors(Batch(x, model.network), 10, hidden[10:].astype(np.float32), errors)
+    sums = abs(signed).sum(axis=1).A1[10:]
+    assert_allclose(errors, ROUNDING * np.maximum(np.linalg.norm(hidden[10:], axis=1), sums), rtol=1e-4)
+
+
+def test_a_long_row_does_not_make_all_labels_be_scored(X, monkeypatch):
+    model = deepcopy(train("plain"))
+    output, far = model.network.output, np.float32(1e6)
+    output.weights[0] = far
+    output.biases[0] = -far * 100  # far from the best in spite of its length
+    asked = []
+    monkeypatch.setattr(exact, "settle_rows", lambda *args: asked.append(args))
+    exact.exact_top_k(
+        Batch(model.rows(X), model.network), 5, exact.measure_lengths(model.network), 1, no_report
+    )
+    _, _, _, _, (_, bounds), _, _ = asked[0]
+    assert (bounds[:, -1] < bounds[:, 4] - 1e-3).all()
 
 
 @pytest.mark.parametrize(
-    ("better", "sums", "expected"),
+    ("better", "bounds", "expected"),
     [
-        # the best is among those found, below the k-th by less than sums may be off
-        (7, [0.0] * 5 + [-1e-6] * 7 + [-1.0], [7, 0, 1, 2, 3]),
+        # the best is among those found, and others may be better than the k-th
+        (7, [1e-6] * 12 + [-1.0], [7, 0, 1, 2, 3]),
         # every label found may be among the best, and so may the others
-        (399, [0.0] * 13, [399, 0, 1, 2, 3]),
+        (399, [1e-6] * 13, [399, 0, 1, 2, 3]),
+        # what a label is at most is less than the k-th best: it is not asked for its score
+        (12, [1e-6] * 12 + [-1.0], [0, 1, 2, 3, 4]),
     ],
 )
-def test_sums_that_are_slightly_off_are_settled(better, sums, expected, X):
+def test_labels_that_may_be_among_the_best_are_scored(better, bounds, expected, X):
     model = deepcopy(train("plain"))
     output = model.network.output
     output.weights[:], output.biases[:], output.biases[better] = 0, 0, 1e-6
     batch, (labels, scores) = Batch(model.rows(X), model.network), exact._no_best(70, 5)
-    found = np.tile(np.arange(13, dtype=np.int32), (70, 1)), np.tile(np.array(sums, dtype="f"), (70, 1))
+    found = np.tile(np.arange(13, dtype=np.int32), (70, 1)), np.tile(np.array(bounds, dtype="f"), (70, 1))
     hidden = np.empty(model.network.hidden_shape, dtype=np.float32)
-    lengths, left_out = exact.measure_lengths(model.network), no_pairs(70)
-    exact.settle_rows(batch, 0, 70, lengths, left_out, found, hidden, (labels, scores))
+    exact.settle_rows(batch, 0, 70, no_pairs(70), found, hidden, (labels, scores))
     assert_array_equal(labels, np.tile(expected, (70, 1)))
 
 

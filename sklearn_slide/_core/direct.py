@@ -67,6 +67,22 @@ def add_direct_of(x, i, direct, y, z):
     return z
 
 
+def add_pairs(one, other, n_labels):
+    """Return the Direct whose weights are the sums of those of two; one of them may be None."""
+    if one is None or other is None:
+        return other if one is None else one
+    both = sum(
+        sp.csr_array((direct.weights, direct.labels, direct.indptr), shape=(len(direct.indptr) - 1, n_labels))
+        for direct in (one, other)
+    )
+    both.sort_indices()
+    return one._replace(
+        indptr=both.indptr.astype(np.int64),
+        labels=both.indices.astype(np.int32, copy=False),
+        weights=both.data,
+    )
+
+
 class Matches(NamedTuple):
     """The direct weights of one sample that lead to its active labels, and what finds them."""
 

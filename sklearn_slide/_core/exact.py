@@ -1,7 +1,5 @@
 """Hidden vectors -> scores of every label -> the best k, or those above a cut."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from sklearn_slide._core.best import CHUNK, holds_more, insert_best
@@ -12,7 +10,7 @@ from sklearn_slide._core.chosen import (
     leave_out,
     no_pairs,
 )
-from sklearn_slide._core.compilation import inner, njit
+from sklearn_slide._core.compilation import njit
 from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.layers import forward, hidden_vectors
 from sklearn_slide._core.matrices import Quantized, float_rows, row_dot, row_lengths, stored, vector_length
@@ -51,20 +49,22 @@ def add_direct_rows(batch, first_row, first_label, logits):
 
 
 @njit
-def merge_top_k(logits, biases, first_label, labels, scores):
-    """Add the biases to a block of logits, in passing, and merge it into the best k of its rows.
+def merge_top_k(logits, biases, errors, first_label, labels, scores):
+    """Add biases and bounds of errors to a block of logits, in passing, and merge it into the best k.
 
-    logits float32 (n_rows, n_block), biases float32 (n_block,), first_label the block's first, labels int32
-    (n_rows, k), scores float32 (n_rows, k).
+    logits float32 (n_rows, n_block), first_label the block's first, labels int32 and scores float32
+    (n_rows, k), biases float32 (n_block,). errors are float32 (n_rows,) and (n_block,): the bound of a logit
+    is the product of that of its row and that of its label.
     """
     k, n_block = labels.shape[1], logits.shape[1]
+    of_rows, of_labels = errors
     for i in range(logits.shape[0]):
         # views of the row once, not for each label: a view takes longer than a comparison
-        row, best, best_scores = logits[i], labels[i], scores[i]
+        row, best, best_scores, error = logits[i], labels[i], scores[i], of_rows[i]
         for start in range(0, n_block, CHUNK):
             stop = min(start + CHUNK, n_block)
             for b in range(start, stop):
-                row[b] += biases[b]
+                row[b] += biases[b] + error * of_labels[b]
             if holds_more(row, start, stop, best_scores[k - 1]):
                 for b in range(start, stop):
                     if row[b] >= best_scores[k - 1]:
@@ -89,10 +89,11 @@ def dense_scores(batch, n_jobs, report):
 
 
 def score_blocks(batch, start, stop):
-    """Yield bounds of samples, the first label, and logits without biases, of the blocks of start to stop.
+    """Yield blocks of start to stop: bounds of samples, their hidden vectors, the first label, and logits.
 
-    Blocks with the same samples follow each other by ascending label. The logits, float32 (n_rows, n_block),
-    are overwritten by the next block.
+    Blocks with the same samples follow each other by ascending label. The hidden vectors are float32
+    (n_rows, n_units). The logits, float32 (n_rows, n_block), have no biases, and are overwritten by the next
+    block.
     """
     weights, n_labels = batch.network.output.weights, batch.network.n_labels
     scratch = np.empty(min(_BLOCK_ROWS, stop - start) * min(_BLOCK_LABELS, n_labels), dtype=np.float32)
@@ -104,7 +105,7 @@ def score_blocks(batch, start, stop):
             np.matmul(h, float_rows(weights, first_label, last_label).T, out=logits)
             if batch.network.direct is not None:
                 add_direct_rows(batch, first, first_label, logits)
-            yield first, last, first_label, logits
+            yield first, last, h, first_label, logits
 
 
 def run_with_blas(part, batch, n_jobs, report):
@@ -114,66 +115,65 @@ def run_with_blas(part, batch, n_jobs, report):
         return run_in_rounds(part, batch.x.n_rows, rows, n_jobs, report)
 
 
-class Lengths(NamedTuple):
-    """The largest numbers that scores are sums of, which bound how much rounding there can be."""
-
-    rows: np.float32  # the largest |w_y|
-    direct: np.float32  # the largest direct weight
-
-
 def measure_lengths(network):
-    """Measure the Lengths of a network."""
-    weights, direct = network.output.weights, network.direct
-    longest = max(
-        row_lengths(float_rows(weights, *part)).max() for part in blocks(0, network.n_labels, _BLOCK_LABELS)
-    )
-    largest = np.float32(0.0)
+    """Return |w_y| and the largest direct weight of each label, added up, float32 (n_labels,).
+
+    They bound how much rounding there can be in the score of the label.
+    """
+    weights, direct, n_labels = network.output.weights, network.direct, network.n_labels
+    lengths = [row_lengths(float_rows(weights, *part)) for part in blocks(0, n_labels, _BLOCK_LABELS)]
+    largest = np.zeros(n_labels, dtype=np.float32)
     if direct is not None:
-        values = direct.weights
-        if isinstance(values, Quantized):
-            largest = np.float32(127) * values.scales.max(initial=0.0)
+        if isinstance(direct.weights, Quantized):
+            sizes = np.repeat(np.float32(127) * direct.weights.scales, np.diff(direct.indptr))
         else:
-            largest = np.abs(values).max(initial=np.float32(0.0))
-    return Lengths(np.float32(longest), np.float32(largest))
-
-
-@inner
-def rounding_of(x, i, h, lengths):
-    """Bound the difference of two sums, in any order, for a score of sample i; h float32 (n_units,)."""
-    total = np.float32(0.0)
-    for p in range(x.indptr[i], x.indptr[i + 1]):
-        total += abs(x.data[p])
-    return ROUNDING * (np.float32(1.0) + vector_length(h) * lengths.rows + total * lengths.direct)
+            sizes = np.abs(direct.weights)
+        np.maximum.at(largest, direct.labels, sizes)
+    return np.concatenate(lengths).astype(np.float32) + largest
 
 
 @njit
-def settle_rows(batch, start, stop, lengths, left_out, found, hidden, best):
+def bound_errors(batch, first_row, h, errors):
+    """Fill errors, float32 (n_rows,), which times the length of a label bound the rounding of its score.
+
+    Two sums of a score, in any order, differ by so much at most. The samples are those of the Batch from
+    first_row on, h float32 (n_rows, n_units) their hidden vectors.
+    """
+    x = batch.x
+    for i in range(errors.shape[0]):
+        total = np.float32(0.0)
+        for p in range(x.indptr[first_row + i], x.indptr[first_row + i + 1]):
+            total += abs(x.data[p])
+        errors[i] = ROUNDING * max(total, vector_length(h[i]))
+
+
+@njit
+def settle_rows(batch, start, stop, left_out, found, hidden, best):
     """Find the best k of the samples start to stop among those found by sums of blocks.
 
-    found are labels int32 and their sums float32, both (n_samples, n_found), best first; best are labels
-    int32 and scores float32 (n_samples, k); left_out is a Pattern of labels that are not ranked; hidden
-    float32 scratch of forward. The sums depend on the block that a sample is in. Labels whose sum may be
-    among the best k are scored one by one, in an order that is always the same. If they may be more than
-    were found, all labels are.
+    found are labels int32 and what their scores are at most, float32, but for the rounding of a bias, both
+    (n_samples, n_found), highest first; best are labels int32 and scores float32 (n_samples, k); left_out is
+    a Pattern of labels that are not ranked; hidden float32 scratch of forward. The sums depend on the block
+    that a sample is in. Labels are scored one by one, in an order that is always the same, until no other can
+    be among the best k. If such a one may be among those that were not found, all labels are scored.
     """
     labels, scores = best
     k, n_found, output = labels.shape[1], found[0].shape[1], batch.network.output
     n_labels, n_units = output.biases.shape[0], stored(output.weights).shape[1]
     for i in range(start, stop):
         forward(batch, i, hidden)
-        h, sums, best_labels, best_scores = hidden[-1, :n_units], found[1][i], labels[i], scores[i]
-        least = sums[k - 1] - np.float32(2.0) * rounding_of(batch.x, i, h, lengths)
-        n = np.int64(0)
-        while n < n_found and sums[n] >= least and sums[n] > -np.inf:
-            n += 1
-        if n == n_found and n_found < n_labels:
+        h, bounds, best_labels, best_scores = hidden[-1, :n_units], found[1][i], labels[i], scores[i]
+        a = np.int64(0)
+        while a < n_found and bounds[a] > -np.inf and bounds[a] + ROUNDING >= best_scores[k - 1]:
+            y = np.int64(found[0][i, a])
+            insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
+            a += 1
+        if a == n_found and n_found < n_labels:
+            best_labels[:] = 0
+            best_scores[:] = -np.inf
             for y in range(n_labels):
                 if not holds_pair(left_out, i, y):
                     insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
-        else:
-            for a in range(n):
-                y = np.int64(found[0][i, a])
-                insert_best(y, score_label(batch, i, h, y), best_labels, best_scores)
 
 
 def exact_top_k(batch, k, lengths, n_jobs, report, left_out=None, sums=None):
@@ -192,15 +192,19 @@ def exact_top_k(batch, k, lengths, n_jobs, report, left_out=None, sums=None):
     pairs = no_pairs(n_samples) if left_out is None else left_out
 
     def part(start, stop):
-        for first, last, first_label, logits in score_blocks(batch, start, stop):
-            chosen = biases[first_label : first_label + logits.shape[1]]
+        for first, last, h, first_label, logits in score_blocks(batch, start, stop):
+            of_block = slice(first_label, first_label + logits.shape[1])
             if sums is not None:
                 add_exponentials(sums, first, first_label, logits)
             if left_out is not None:
                 leave_out(left_out, first, first_label, logits)
-            merge_top_k(logits, chosen, first_label, found[0][first:last], found[1][first:last])
+            if first_label == 0:
+                of_rows = np.empty(last - first, dtype=np.float32)
+                bound_errors(batch, first, h, of_rows)
+            rows, errors = slice(first, last), (of_rows, lengths[of_block])
+            merge_top_k(logits, biases[of_block], errors, first_label, found[0][rows], found[1][rows])
         hidden = np.empty(batch.network.hidden_shape, dtype=np.float32)
-        settle_rows(batch, start, stop, lengths, pairs, found, hidden, best)
+        settle_rows(batch, start, stop, pairs, found, hidden, best)
 
     run_with_blas(part, batch, n_jobs, report)
     return best
@@ -211,7 +215,7 @@ def sum_exponentials(batch, factor, n_jobs, report):
     sums = Exponentials.start(batch.network, factor, batch.x.n_rows)
 
     def part(start, stop):
-        for first, _, first_label, logits in score_blocks(batch, start, stop):
+        for first, _, _, first_label, logits in score_blocks(batch, start, stop):
             add_exponentials(sums, first, first_label, logits)
 
     run_with_blas(part, batch, n_jobs, report)
@@ -232,7 +236,7 @@ def labels_above(batch, cuts, n_jobs, report):
 
     def part(start, stop):
         rows, columns = [], []
-        for first, last, first_label, logits in score_blocks(batch, start, stop):
+        for first, last, _, first_label, logits in score_blocks(batch, start, stop):
             logits += biases[first_label : first_label + logits.shape[1]]
             row, column = np.nonzero(logits > cuts[first:last, np.newaxis])
             rows.append(row + first)

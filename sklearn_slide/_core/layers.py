@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_slide._core.compilation import by_type, inner, njit
-from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.direct import Direct, add_pairs
 from sklearn_slide._core.matrices import add_row, add_rows, matrix_shape, stored
 from sklearn_slide._core.optimizers import mean_square, step_and_sum_rows, step_rows
 from sklearn_slide._core.parallel import run_over_range
@@ -84,6 +84,15 @@ class Network(NamedTuple):
         """Return the network with other layers; hidden is a sequence of Layer."""
         first, deeper = (hidden[0], tuple(hidden[1:]) or None) if hidden else (None, None)
         return self._replace(input=first, deeper=deeper, output=output)
+
+
+def side_by_side(one, other):
+    """Return the Network whose scores are the sums of those of two, each of one hidden layer."""
+    hidden = Layer(*(np.hstack(parts) for parts in zip(one.input, other.input, strict=True)))
+    output = Layer(
+        np.hstack([one.output.weights, other.output.weights]), one.output.biases + other.output.biases
+    )
+    return Network(hidden, None, output, add_pairs(one.direct, other.direct, one.n_labels), one.activation)
 
 
 class LayerState(NamedTuple):

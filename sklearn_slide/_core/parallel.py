@@ -147,7 +147,12 @@ def blocks(start, stop, size):
 
 def one_blas_thread():
     """Return a context in which BLAS has one thread: n_jobs says how many there are."""
-    return _thread_pools().limit(limits=1, user_api="blas")
+    return blas_threads(1)
+
+
+def blas_threads(n_threads):
+    """Return a context in which BLAS has so many threads."""
+    return _thread_pools().limit(limits=n_threads, user_api="blas")
 
 
 @cache

@@ -1,0 +1,126 @@
+"""Samples -> scores of labels by ridge regression in closed form."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.extmath import randomized_svd
+
+from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.layers import Layer, Network
+from sklearn_slide._core.pairs import common_features
+from sklearn_slide._core.parallel import blas_threads, count_threads
+from sklearn_slide._first_weights import count_products, find_pairs
+
+# So many pairs of a feature and a label are kept at most, those of the rarest features first.
+_MOST_PAIRS = 100_000_000
+# The axes are those of so many samples at most, drawn at random.
+_MOST_ROWS = 50_000
+_LABELS_AT_ONCE = 4096
+
+
+@dataclass(eq=False)
+class Ridge:
+    """Scores of labels by ridge regression: sums over samples, and what turns them into weights.
+
+    With c_y the sum of the samples x of a label y, the weights that make |XW - Y|^2 + penalty |W|^2 smallest
+    are (X'X + penalty I)^-1 c_y (Hoerl and Kennard, 1970; between a set and itself, EASE of Steck, 2019). V
+    and s^2 are the first right singular vectors of X and the squares of its singular values; beyond these
+    axes all squares are taken to be one, the tail::
+
+        w_y = V diag(1 / (s^2 + penalty)) V'c_y + (c_y - V V'c_y) / (penalty + tail)
+        score = |w_y|^-power (w_y . x)
+
+    It has the form of a network with direct weights: those are the c_y, for features that are not crowded,
+    and a hidden layer of one unit for each axis brings the rest. The power draws frequent and rare labels
+    together.
+    """
+
+    axes: np.ndarray  # V, float32 (n_features, n_axes)
+    squares: np.ndarray  # s^2, float64 (n_axes,)
+    sums: np.ndarray  # the V'c_y, float32 (n_labels, n_axes)
+    direct: Direct  # its weights are the c_y
+    crowded: np.ndarray  # bool (n_features,): without direct weights
+    penalty: float = 1.0
+    tail: float = 0.0
+    power: float = 0.0
+
+    @property
+    def n_axes(self):
+        """Number of axes."""
+        return len(self.squares)
+
+    def first_axes(self, n_axes):
+        """Return the Ridge of the first axes alone."""
+        axes, sums = (np.ascontiguousarray(matrix[:, :n_axes]) for matrix in (self.axes, self.sums))
+        return replace(self, axes=axes, squares=self.squares[:n_axes], sums=sums)
+
+    def lengths(self):
+        """Compute the |w_y|, float64 (n_labels,), and 1 for those of 0."""
+        of_direct = self.direct.weights.astype(np.float64)
+        squares = np.bincount(self.direct.labels, of_direct**2, minlength=len(self.sums))
+        found = np.zeros(len(squares))
+        for start in range(0, len(found), _LABELS_AT_ONCE):
+            part = slice(start, start + _LABELS_AT_ONCE)
+            within = self.sums[part].astype(np.float64) ** 2
+            beyond = np.maximum(squares[part] - within.sum(axis=1), 0) / (self.penalty + self.tail) ** 2
+            found[part] = within @ (self.squares + self.penalty) ** -2.0 + beyond
+        return np.sqrt(np.where(found > 0, found, 1))
+
+    def network(self, activation, share=1.0):
+        """Return the Network, with that activation, the identity, whose scores are share times these."""
+        beyond = 1 / (self.penalty + self.tail)
+        within = 1 / (self.squares + self.penalty)
+        rows = np.where(self.crowded[:, np.newaxis], within, within - beyond).astype(np.float32)
+        scale = np.full(len(self.sums), share, dtype=np.float32)
+        if self.power:
+            scale *= (self.lengths() ** -self.power).astype(np.float32)
+        hidden = Layer(self.axes * rows, np.zeros((1, self.n_axes), dtype=np.float32))
+        output = Layer(self.sums * scale[:, np.newaxis], np.zeros((len(scale), 1), dtype=np.float32))
+        weights = self.direct.weights * (np.float32(beyond) * scale[self.direct.labels])
+        return Network(hidden, None, output, self.direct._replace(weights=weights), activation)
+
+
+def fit_ridge(samples, n_features, n_labels, n_axes, seed, n_jobs):
+    """Sum up Samples, by weight, in n_axes axes at most; return the Ridge."""
+    counts = np.bincount(samples.x.indices, minlength=n_features)
+    crowded = common_features(counts, samples.x.n_rows)
+    direct = find_pairs(samples, crowded, n_labels, _largest_limit(samples, n_features), 1.0, n_jobs)
+    x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, n_features))
+    squares, axes = principal_axes(x, samples.weights, n_axes, seed, n_jobs)
+    indptr, indices = samples.y
+    weights = np.repeat(samples.weights, np.diff(indptr))
+    targets = sp.csr_array((weights, indices, indptr), shape=(x.shape[0], n_labels))
+    return Ridge(axes, squares, np.ascontiguousarray(targets.T.tocsr() @ (x @ axes)), direct, crowded)
+
+
+def principal_axes(x, weights, n_axes, seed, n_jobs):
+    """Return the largest squared singular values of weighted samples, float64, and their axes, float32.
+
+    x is a CSR array (n_samples, n_features), the axes are (n_features, n_axes). Halko, Martinsson and Tropp
+    (2011), with two power iterations; of many samples, some are taken for all.
+    """
+    rng = np.random.default_rng(seed)
+    n_samples, total = x.shape[0], weights.sum(dtype=np.float64)
+    if n_samples > _MOST_ROWS:
+        chosen = np.sort(rng.choice(n_samples, _MOST_ROWS, replace=False))
+        x, weights = x[chosen], weights[chosen]
+    x = sp.csr_matrix(x.multiply(np.sqrt(weights)[:, np.newaxis]), dtype=np.float32)
+    n_axes = min(n_axes, *x.shape)
+    with blas_threads(count_threads(n_jobs)):
+        _, s, rows = randomized_svd(x, n_axes, n_iter=2, random_state=int(rng.integers(2**31)))
+    share = total / weights.sum(dtype=np.float64)
+    return share * s.astype(np.float64) ** 2, np.ascontiguousarray(rows.T, dtype=np.float32)
+
+
+def ridge_bytes(samples, n_features, n_labels, n_axes):
+    """Bound the memory of the Network of a Ridge, in bytes."""
+    return 4 * n_axes * (n_features + n_labels) + 8 * min(count_products(samples), _MOST_PAIRS)
+
+
+def _largest_limit(samples, n_features):
+    """Return the limit of labels of a feature by which about _MOST_PAIRS pairs are left at most."""
+    n_true = np.repeat(np.diff(samples.y.indptr), np.diff(samples.x.indptr)).astype(np.float64)
+    products = np.sort(np.bincount(samples.x.indices, n_true, minlength=n_features))
+    n_kept = np.searchsorted(np.cumsum(products), _MOST_PAIRS, side="right")
+    return int(products[n_kept - 1]) if n_kept else 0

@@ -1,0 +1,143 @@
+"""Held-out samples -> which ridge regression stands beside a network, and how much it says."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from sklearn_slide._core import chosen, exact
+from sklearn_slide._core.compilation import as_writable
+from sklearn_slide._core.layers import Batch, Identity
+from sklearn_slide._core.rows import Pattern, Rows
+from sklearn_slide._lengths import mean_square_norm
+from sklearn_slide._memory import physical_memory
+from sklearn_slide._ridge import fit_ridge, ridge_bytes
+
+# What is tried: penalties by the mean square norm of a sample, powers, and shares, in the coarsest steps that
+# lose less than samples can tell.
+_PENALTIES, _POWERS = (0.25, 1.0, 4.0, 16.0, 64.0), (0.0, 0.25, 0.5, 0.85)
+_SHARES = 2.0 ** np.arange(-3, 8)
+# Precision is the mean of those of the first so many labels of a ranking.
+_FIRST = (1, 3, 5)
+# So many labels of a sample are ranked again for each choice: the best ones by the network and two ridges.
+_N_CANDIDATES = 50
+# About so many scores are computed to find them, for samples as they come.
+_MOST_SCORES = 100_000_000
+# What it must bring: precision.
+_WORTH = 0.005
+# The share of the machine's memory that it may take.
+_MEMORY_SHARE = 0.1
+
+
+class Judge:
+    """Tells the precision of rankings of held-out Samples, by scores of a few labels of each."""
+
+    def __init__(self, samples, networks, first, n_jobs):
+        self.n_jobs, self._first = n_jobs, first
+        self.x, y = as_writable(samples.x), samples.y
+        n_labels = networks[0].n_labels
+        labels = np.hstack([self._best(network, min(_N_CANDIDATES, n_labels)) for network in networks])
+        ranked = Pattern(
+            np.arange(len(labels) + 1, dtype=np.int64) * labels.shape[1], labels.astype(np.int32).ravel()
+        )
+        pairs = _indicator(ranked, n_labels)
+        pairs.sum_duplicates()
+        self.pairs = Pattern(pairs.indptr.astype(np.int64), pairs.indices.astype(np.int32))
+        self._rows = np.repeat(np.arange(len(labels)), np.diff(pairs.indptr))
+        self._true = np.asarray(_indicator(y, n_labels)[self._rows, pairs.indices]).ravel() > 0
+        self._ranks = np.arange(len(self._rows)) - self.pairs.indptr[self._rows]
+
+    def _best(self, network, k):
+        """Return the best k labels of each sample by a Network."""
+        network = as_writable(network)
+        lengths = exact.measure_lengths(network)
+        return exact.exact_top_k(Batch(self.x, network), k, lengths, self.n_jobs, _no_report)[0]
+
+    def scores(self, network):
+        """Compute the scores of the candidates by a Network, float32 (n_pairs,)."""
+        return chosen.pair_scores(Batch(self.x, as_writable(network)), self.pairs, self.n_jobs, _no_report)
+
+    def precision(self, scores):
+        """Return the precision of each sample, float64, if candidates are ranked by these scores."""
+        true = self._true[np.lexsort((-scores, self._rows))]
+        worth = sum((self._ranks < k) / k for k in self._first) / len(self._first)
+        return np.bincount(self._rows, true * worth, minlength=self.x.n_rows)
+
+
+def can_have_ridge(network):
+    """Tell whether ridge regression can stand beside a Network: one hidden layer, of the identity."""
+    return len(network.hidden) == 1 and isinstance(network.activation, Identity)
+
+
+def choose_ridge(model, samples, held_out, n_axes, n_jobs):
+    """Return the Network of a ridge regression of Samples, whose scores are added to those of a Model.
+
+    It is the one, of n_axes axes at most, that ranks held-out Samples best, by precision. None is returned
+    where it brings less than the held-out samples can tell, or than it is worth, or takes too much memory.
+    """
+    network, first = model.network, _FIRST if model.labels.multilabel else (1,)
+    if ridge_bytes(samples, model.n_features, network.n_labels, n_axes) > _MEMORY_SHARE * physical_memory():
+        return None
+    held_out = _first_samples(held_out, int(_MOST_SCORES / network.n_labels))
+    unit = mean_square_norm(samples) or 1.0
+    ridge = fit_ridge(samples, model.n_features, network.n_labels, n_axes, model.seed, n_jobs)
+    extremes = [
+        replace(ridge, penalty=penalty * unit, power=power).network(network.activation)
+        for penalty, power in ((_PENALTIES[0], _POWERS[0]), (_PENALTIES[-2], _POWERS[-1]))
+    ]
+    judge = Judge(held_out, [network, *extremes], first, n_jobs)
+    ridge = choose_weights(ridge, judge, unit, network.activation)
+    share, gain = choose_share(ridge, judge, network)
+    return ridge.network(network.activation, share) if gain > _WORTH else None
+
+
+def choose_weights(ridge, judge, unit, activation):
+    """Return the Ridge with the penalty and power, and then the tail, of the best precision."""
+    best, most = ridge, -1.0
+
+    def offer(penalty, tail, powers):
+        nonlocal best, most
+        each = replace(ridge, penalty=penalty, tail=tail)
+        scores, lengths = judge.scores(each.network(activation)), each.lengths()[judge.pairs.indices]
+        for power in powers:
+            precision = judge.precision(scores * lengths**-power).mean()
+            if precision > most:
+                best, most = replace(each, power=power), precision
+
+    for penalty in _PENALTIES:
+        offer(penalty * unit, 0.0, _POWERS)
+    offer(best.penalty, ridge.squares[-1] / 2, [best.power])
+    return best
+
+
+def choose_share(ridge, judge, network):
+    """Return the share of a Ridge of the best precision beside a Network, and the gain, or 0 for both."""
+    own, its = judge.scores(network), judge.scores(ridge.network(network.activation))
+    alone, unit = judge.precision(own), own.std() / max(its.std(), 1e-30)
+    best, best_gains = 0.0, np.zeros(len(alone))
+    for share in _SHARES * unit:
+        gains = judge.precision(own + share * its) - alone
+        if gains.mean() > best_gains.mean():
+            best, best_gains = float(share), gains
+    gain, error = best_gains.mean(), best_gains.std() / np.sqrt(len(best_gains))
+    return (best, gain) if gain > error else (0.0, 0.0)
+
+
+def _indicator(pattern, n_labels):
+    """Return a Pattern of labels as a CSR array of ones (n_samples, n_labels)."""
+    indptr, indices = pattern
+    ones = np.ones(len(indices), dtype=np.float32)
+    return sp.csr_array((ones, indices.copy(), indptr.copy()), shape=(len(indptr) - 1, n_labels))
+
+
+def _first_samples(samples, n):
+    """Return the first n of Samples, one at least, without weights."""
+    x, y = samples.x, samples.y
+    n = max(1, min(n, x.n_rows))
+    kept, true = slice(x.indptr[n]), slice(y.indptr[n])
+    x = Rows(x.indptr[: n + 1], x.indices[kept], x.data[kept])
+    return samples._replace(x=x, y=Pattern(y.indptr[: n + 1], y.indices[true]))
+
+
+def _no_report(n_samples):
+    """Tell nobody."""
