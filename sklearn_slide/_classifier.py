@@ -117,8 +117,8 @@ class SlideClassifier(
         Whether `fit` ends when the validation score is not improving, and keeps the weights with the best
         score, those of an epoch or the first ones. It sets aside a part of the training data as validation,
         unless `X_val` and `y_val` are given. The learning rate still falls over `max_iter` epochs. 'auto'
-        does so from 2000 samples on, sets at most 1000 aside, and learns from these too in the end: in a last
-        pass, if the last of the `max_iter` epochs was the best, or in the first weights, if these were.
+        does so from 2000 samples on, sets at most 1000 aside, and learns from these too in the end. Where
+        training gains little, it puts ridge regression beside a hidden layer if that ranks them better.
 
     validation_fraction : float, default=0.1
         The proportion of training data to set aside at random as validation set for early stopping. Not used
@@ -352,8 +352,7 @@ class SlideClassifier(
         data, labels = self._check_data(X, y, sample_weight, self._model.labels if going_on else None)
         seeds = [self._model.seed] if going_on else self._draw_seeds(self.n_estimators)
         scale = self._scale(data[0], going_on)
-        everything = data
-        data, held_out, validation = self._set_aside(data, labels, X_val, y_val, seeds[0])
+        everything, (data, held_out, validation) = data, self._set_aside(data, labels, X_val, y_val, seeds[0])
         learn_all = held_out is not None and self.early_stopping == "auto"
         samples = self._encode(data, labels, scale)
         rates = self._rates(self.max_iter, self.learning_rate == "linear")
