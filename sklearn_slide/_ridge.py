@@ -50,31 +50,43 @@ class Ridge:
         """Number of axes."""
         return len(self.squares)
 
+    @property
+    def shape(self):
+        """Numbers of features and labels."""
+        return len(self.axes), len(self.sums)
+
+    def factors(self):
+        """Return 1 / (penalty + tail), and the 1 / (s^2 + penalty), float64 (n_axes,)."""
+        return 1 / (self.penalty + self.tail), 1 / (self.squares + self.penalty)
+
+    def hidden_rows(self, beyond, within):
+        """Return what multiplies the axes of features with direct weights, and of others: float32 (2, n_axes)."""
+        return np.array([within - beyond, within], dtype=np.float32)
+
     def first_axes(self, n_axes):
         """Return the Ridge of the first axes alone."""
         axes, sums = (np.ascontiguousarray(matrix[:, :n_axes]) for matrix in (self.axes, self.sums))
         return replace(self, axes=axes, squares=self.squares[:n_axes], sums=sums)
 
-    def lengths(self):
-        """Compute the |w_y|, float64 (n_labels,), and 1 for those of 0."""
-        of_direct = self.direct.weights.astype(np.float64)
-        squares = np.bincount(self.direct.labels, of_direct**2, minlength=len(self.sums))
-        found = np.zeros(len(squares))
+    def lengths(self, factors):
+        """Compute the |w_y|, 1 for those of 0, for each of several factors: float64 (n_labels, n_factors)."""
+        beyond, within = np.array([first for first, _ in factors]), np.array([rest for _, rest in factors])
+        squares = np.bincount(self.direct.labels, self.direct.weights.astype(float) ** 2, len(self.sums))
+        found = np.zeros((len(squares), len(factors)))
         for start in range(0, len(found), _LABELS_AT_ONCE):
             part = slice(start, start + _LABELS_AT_ONCE)
-            within = self.sums[part].astype(np.float64) ** 2
-            beyond = np.maximum(squares[part] - within.sum(axis=1), 0) / (self.penalty + self.tail) ** 2
-            found[part] = within @ (self.squares + self.penalty) ** -2.0 + beyond
+            sums = self.sums[part].astype(np.float64) ** 2
+            rest = np.maximum(squares[part] - sums.sum(axis=1), 0)
+            found[part] = sums @ within.T**2 + rest[:, np.newaxis] * beyond**2
         return np.sqrt(np.where(found > 0, found, 1))
 
     def network(self, activation, share=1.0):
         """Return the Network, with that activation, the identity, whose scores are share times these."""
-        beyond = 1 / (self.penalty + self.tail)
-        within = 1 / (self.squares + self.penalty)
-        rows = np.where(self.crowded[:, np.newaxis], within, within - beyond).astype(np.float32)
+        beyond, within = self.factors()
+        rows = self.hidden_rows(beyond, within)[self.crowded.astype(np.intp)]
         scale = np.full(len(self.sums), share, dtype=np.float32)
         if self.power:
-            scale *= (self.lengths() ** -self.power).astype(np.float32)
+            scale *= (self.lengths([(beyond, within)])[:, 0] ** -self.power).astype(np.float32)
         hidden = Layer(self.axes * rows, np.zeros((1, self.n_axes), dtype=np.float32))
         output = Layer(self.sums * scale[:, np.newaxis], np.zeros((len(scale), 1), dtype=np.float32))
         weights = self.direct.weights * (np.float32(beyond) * scale[self.direct.labels])
@@ -83,9 +95,8 @@ class Ridge:
 
 def fit_ridge(samples, n_features, n_labels, n_axes, seed, n_jobs):
     """Sum up Samples, by weight, in n_axes axes at most; return the Ridge."""
-    counts = np.bincount(samples.x.indices, minlength=n_features)
-    crowded = common_features(counts, samples.x.n_rows)
-    direct = find_pairs(samples, crowded, n_labels, _largest_limit(samples, n_features), 1.0, n_jobs)
+    crowded = _too_common(samples, n_features)
+    direct = find_pairs(samples, crowded, n_labels, n_labels, 1.0, n_jobs)
     x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, n_features))
     squares, axes = principal_axes(x, samples.weights, n_axes, seed, n_jobs)
     indptr, indices = samples.y
@@ -118,9 +129,11 @@ def ridge_bytes(samples, n_features, n_labels, n_axes):
     return 4 * n_axes * (n_features + n_labels) + 8 * min(count_products(samples), _MOST_PAIRS)
 
 
-def _largest_limit(samples, n_features):
-    """Return the limit of labels of a feature by which about _MOST_PAIRS pairs are left at most."""
+def _too_common(samples, n_features):
+    """Tell which features get no direct weights, lest there are too many pairs: bool (n_features,)."""
     n_true = np.repeat(np.diff(samples.y.indptr), np.diff(samples.x.indptr)).astype(np.float64)
-    products = np.sort(np.bincount(samples.x.indices, n_true, minlength=n_features))
-    n_kept = np.searchsorted(np.cumsum(products), _MOST_PAIRS, side="right")
-    return int(products[n_kept - 1]) if n_kept else 0
+    products = np.bincount(samples.x.indices, n_true, minlength=n_features)
+    order = np.argsort(products, kind="stable")
+    crowded = common_features(np.bincount(samples.x.indices, minlength=n_features), samples.x.n_rows)
+    crowded[order[np.cumsum(products[order]) > _MOST_PAIRS]] = True
+    return crowded

@@ -1,21 +1,22 @@
 """Held-out samples -> which ridge regression stands beside a network, and how much it says."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._core import chosen, exact
 from sklearn_slide._core.compilation import as_writable
-from sklearn_slide._core.layers import Batch, Identity
+from sklearn_slide._core.layers import Batch, Identity, Layer, Network
 from sklearn_slide._core.rows import Pattern, Rows
 from sklearn_slide._lengths import mean_square_norm
 from sklearn_slide._memory import physical_memory
 from sklearn_slide._ridge import fit_ridge, ridge_bytes
 
-# What is tried: penalties by the mean square norm of a sample, powers, and shares, in the coarsest steps that
-# lose less than samples can tell.
-_PENALTIES, _POWERS = (0.25, 1.0, 4.0, 16.0, 64.0), (0.0, 0.25, 0.5, 0.85)
+# What is tried: penalties by the mean square norm of a sample, tails by the last squared singular value, and
+# powers and shares, in the coarsest steps that lose less than samples can tell.
+_PENALTIES, _TAILS, _POWERS = (0.25, 1.0, 4.0, 16.0, 64.0), (0.0, 0.5), (0.0, 0.25, 0.5, 0.85)
 _SHARES = 2.0 ** np.arange(-3, 8)
 # Precision is the mean of those of the first so many labels of a ranking.
 _FIRST = (1, 3, 5)
@@ -57,6 +58,22 @@ class Judge:
         """Compute the scores of the candidates by a Network, float32 (n_pairs,)."""
         return chosen.pair_scores(Batch(self.x, as_writable(network)), self.pairs, self.n_jobs, _no_report)
 
+    def ridge_scores(self, ridge, factors):
+        """Compute the scores of the candidates by a Ridge for several factors, (n_factors, n_pairs)."""
+        indptr, labels = self.pairs
+        nothing = [Layer(np.zeros((n, 1), np.float32), np.zeros((n, 1), np.float32)) for n in ridge.shape]
+        direct = self.scores(Network(nothing[0], None, nothing[1], ridge.direct, Identity()))
+        scores = np.multiply.outer(np.array([beyond for beyond, _ in factors], np.float32), direct)
+        x = sp.csr_array(self.x[::-1], shape=(self.x.n_rows, ridge.shape[0]))
+        rows = np.stack([ridge.hidden_rows(*each) for each in factors])
+        crowded = np.flatnonzero(ridge.crowded)
+        of_all, of_crowded = x @ ridge.axes, x[:, crowded] @ ridge.axes[crowded]
+        for i in range(self.x.n_rows):
+            own = slice(indptr[i], indptr[i + 1])
+            vectors = rows[:, 0] * of_all[i] + (rows[:, 1] - rows[:, 0]) * of_crowded[i]
+            scores[:, own] += vectors @ ridge.sums[labels[own]].T
+        return scores
+
     def precision(self, scores):
         """Return the precision of each sample, float64, if candidates are ranked by these scores."""
         true = self._true[np.lexsort((-scores, self._rows))]
@@ -86,27 +103,25 @@ def choose_ridge(model, samples, held_out, n_axes, n_jobs):
         for penalty, power in ((_PENALTIES[0], _POWERS[0]), (_PENALTIES[-2], _POWERS[-1]))
     ]
     judge = Judge(held_out, [network, *extremes], first, n_jobs)
-    ridge = choose_weights(ridge, judge, unit, network.activation)
+    ridge = choose_weights(ridge, judge, unit)
     share, gain = choose_share(ridge, judge, network)
     return ridge.network(network.activation, share) if gain > _WORTH else None
 
 
-def choose_weights(ridge, judge, unit, activation):
-    """Return the Ridge with the penalty and power, and then the tail, of the best precision."""
+def choose_weights(ridge, judge, unit):
+    """Return the Ridge with the penalty, tail and power of the best precision."""
+    tried = [
+        replace(ridge, penalty=penalty * unit, tail=tail * ridge.squares[-1])
+        for penalty, tail in product(_PENALTIES, _TAILS)
+    ]
+    factors = [each.factors() for each in tried]
+    lengths = ridge.lengths(factors)[judge.pairs.indices]
     best, most = ridge, -1.0
-
-    def offer(penalty, tail, powers):
-        nonlocal best, most
-        each = replace(ridge, penalty=penalty, tail=tail)
-        scores, lengths = judge.scores(each.network(activation)), each.lengths()[judge.pairs.indices]
-        for power in powers:
-            precision = judge.precision(scores * lengths**-power).mean()
+    for each, scores, length in zip(tried, judge.ridge_scores(ridge, factors), lengths.T, strict=True):
+        for power in _POWERS:
+            precision = judge.precision(scores * length**-power).mean()
             if precision > most:
                 best, most = replace(each, power=power), precision
-
-    for penalty in _PENALTIES:
-        offer(penalty * unit, 0.0, _POWERS)
-    offer(best.penalty, ridge.squares[-1] / 2, [best.power])
     return best
 
 

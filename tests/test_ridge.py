@@ -2,6 +2,8 @@
 
 import pickle
 from copy import deepcopy
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def test_all_axes_give_the_closed_form(task, most_pairs, weighted, monkeypatch):
     assert_allclose(weights_of(ridge.network(ACTIVATIONS["identity"])), expected, rtol=1e-3, atol=1e-4)
     lengths = np.linalg.norm(expected, axis=0)
     if most_pairs == 10**6:
-        assert_allclose(ridge.lengths(), lengths, rtol=1e-3)
+        assert_allclose(ridge.lengths([ridge.factors()])[:, 0], lengths, rtol=1e-3)
         ridge.power = 0.5
         scaled = weights_of(ridge.network(ACTIVATIONS["identity"], share=3.0))
         assert_allclose(scaled, 3 * expected * lengths**-0.5, rtol=1e-3, atol=1e-3)
@@ -75,7 +77,7 @@ def test_beyond_the_axes_all_squares_are_the_tail(task):
     network = ridge.network(ACTIVATIONS["identity"])
     assert network.n_units == 5
     assert_allclose(weights_of(network), expected, rtol=1e-3, atol=1e-3)
-    assert_allclose(ridge.lengths(), np.linalg.norm(expected, axis=0), rtol=1e-3)
+    assert_allclose(ridge.lengths([ridge.factors()])[:, 0], np.linalg.norm(expected, axis=0), rtol=1e-3)
 
 
 def test_a_label_without_samples_has_no_score(task):
@@ -150,19 +152,32 @@ def test_few_candidates_hold_the_best_of_each_network(task, monkeypatch):
     assert_allclose(found, slow_precision(X, Y, X @ weights_of(network)))
 
 
+@pytest.mark.parametrize("most_pairs", [10**6, 400])
+def test_scores_of_several_factors_are_those_of_networks(task, most_pairs, monkeypatch):
+    monkeypatch.setattr(_ridge, "_MOST_PAIRS", most_pairs)
+    X, Y = task
+    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 6, 0, 1)
+    assert ridge.crowded.any() == (most_pairs == 400)
+    tried = [replace(ridge, penalty=0.3), replace(ridge, penalty=2.0, tail=0.4)]
+    networks = [each.network(ACTIVATIONS["identity"]) for each in tried]
+    judge = Judge(to_samples(X, Y), networks, (1,), 1)
+    found = judge.ridge_scores(ridge, [each.factors() for each in tried])
+    assert_allclose(found, [judge.scores(network) for network in networks], rtol=1e-3, atol=1e-4)
+
+
 def test_the_best_penalty_power_and_share_are_chosen(task, judged):
     judge, networks, ridge = judged
     X, Y = task
-    found = choose_weights(ridge, judge, 1.0, ACTIVATIONS["identity"])
+    found = choose_weights(ridge, judge, 1.0)
     precisions = []
-    for penalty in _ridge_choice._PENALTIES:
+    for penalty, tail in product(_ridge_choice._PENALTIES, _ridge_choice._TAILS):
         for power in _ridge_choice._POWERS:
-            ridge.penalty, ridge.power = penalty, power
+            ridge.penalty, ridge.tail, ridge.power = penalty, tail * ridge.squares[-1], power
             scores = X @ weights_of(ridge.network(ACTIVATIONS["identity"]))
             precisions.append(slow_precision(X, Y, scores).mean())
-    ridge.penalty, ridge.power = 1.0, 0.0
+    ridge.penalty, ridge.tail, ridge.power = 1.0, 0.0, 0.0
     reached = slow_precision(X, Y, X @ weights_of(found.network(ACTIVATIONS["identity"]))).mean()
-    assert reached >= max(precisions) - 1e-9
+    assert_allclose(reached, max(precisions), atol=1e-9)
     share, gain = choose_share(found, judge, networks[1])
     alone, its = X @ weights_of(networks[1]), X @ weights_of(found.network(ACTIVATIONS["identity"]))
     unit = judge.scores(networks[1]).std() / judge.scores(found.network(ACTIVATIONS["identity"])).std()
