@@ -60,7 +60,7 @@ class Ridge:
         return 1 / (self.penalty + self.tail), 1 / (self.squares + self.penalty)
 
     def hidden_rows(self, beyond, within):
-        """Return what multiplies the axes of features with direct weights, and of others: float32 (2, n_axes)."""
+        """Return what multiplies the axes of features with direct weights, and of others: (2, n_axes)."""
         return np.array([within - beyond, within], dtype=np.float32)
 
     def first_axes(self, n_axes):
