@@ -1,12 +1,12 @@
 """The code blocks of README and of the pages run as they stand, and print what they say.
 
 The blocks of a page run from top to bottom in one namespace, in a temporary folder. What a statement with a
-``print`` prints is compared with the comment behind it or below it; decimals may differ by a tenth. A
-comment before a block, ``.. mark: value`` in a page and ``<!-- mark: value -->`` in README, says what is special:
+``print`` prints is compared with the comment behind it or below it; decimals may differ by a tenth. What is
+special about a block says a comment before it, ``.. mark: value`` or, in README, ``<!-- mark: value -->``:
 
-- ``not run: reason`` for a block that is only shown;
-- ``needs: module`` for one that runs where this module can be imported;
-- ``sliced: n`` for one that runs with the first n samples of ``load_wordnet``; what it prints is not compared.
+- ``not run: reason``: it is only shown;
+- ``needs: module``: it runs where this module can be imported;
+- ``sliced: n``: it runs with the first n samples of ``load_wordnet``, and what it prints is not compared.
 """
 
 import ast
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from sklearn.utils import Bunch
 
 from sklearn_slide import datasets
 
@@ -88,7 +89,7 @@ def _language(line):
 
 
 def _indented(lines, start, indent):
-    """Return the range of lines from start that are indented further; options of the directive are left out."""
+    """Return the range of lines from start that are indented further, but for options of the directive."""
     while start < len(lines) and re.match(r"^\s+:[\w-]+:", lines[start]):
         start += 1
     stop = start
@@ -162,7 +163,7 @@ def slice_wordnet(monkeypatch, n):
 
     def load_slice(*args, **kwargs):
         task = load(*args, **kwargs)
-        return type(task)({**task, "data": task.data[:n], "target": task.target[:n]})
+        return Bunch(**{**task, "data": task.data[:n], "target": task.target[:n]})
 
     monkeypatch.setattr(datasets, "load_wordnet", load_slice)
 
