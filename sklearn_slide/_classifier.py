@@ -45,8 +45,8 @@ class SlideClassifier(
         model with a weight for each feature and label, for few features. *Fixed*.
 
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='identity'
-        Activation function for the hidden layers. 'identity' keeps the geometry of the samples and
-        makes the model linear with a low rank; more than one hidden layer needs another one. *Fixed*.
+        Activation function for the hidden layers. 'identity' makes the model linear, with a low rank; more
+        than one hidden layer needs another one. *Fixed*.
 
     loss : {'auto', 'sigmoid', 'softmax', 'sigmoid+softmax'}, default='auto'
         'sigmoid' is the binary cross-entropy of each label by itself, 'softmax' the cross-entropy over the
@@ -54,8 +54,8 @@ class SlideClassifier(
         held-out samples. 'auto' is 'softmax' if y holds class labels, else 'sigmoid'. *Fixed*.
 
     solver : {'adagrad', 'adam'}, default='adagrad'
-        The solver, applied to single rows of weights after each sample. 'adagrad' keeps one number for each
-        row; 'adam' two for each weight, and corrects its bias by the updates of the row. *Fixed*.
+        The solver, for single rows of weights. 'adagrad' keeps a number for each row, 'adam' two for each
+        weight, and corrects its bias by the updates of the row. *Fixed*.
 
     direct_limit : int, default=1000
         A feature seen with at most so many labels has a weight of its own for each of them, past the hidden
@@ -115,14 +115,12 @@ class SlideClassifier(
 
     early_stopping : 'auto' or bool, default='auto'
         Whether `fit` ends when the validation score is not improving, and keeps the weights with the best
-        score, those of an epoch or the first ones. It sets aside a part of the training data as validation,
-        unless `X_val` and `y_val` are given. The learning rate still falls over `max_iter` epochs. 'auto'
-        does so from 2000 samples on, sets at most 1000 aside, and learns from these too in the end: in a last
-        pass, if the last of the `max_iter` epochs was the best, or in the first weights, if these were.
+        score, of an epoch or the first ones. It sets a part of the data aside for it, unless `X_val` and
+        `y_val` are given. 'auto' does so from 2000 samples on, sets at most 1000 aside, and in the end learns
+        from these too: in a last pass if the last epoch was the best, in the first weights if these were.
 
     validation_fraction : float, default=0.1
-        The proportion of training data to set aside at random as validation set for early stopping. Not used
-        if `X_val` is given to `fit`.
+        The proportion of training data to set aside at random for early stopping, unless `X_val` is given.
 
     scoring : str or callable, default='precision_at_1'
         The validation score: 'precision_at_1' and the like, with any number, of precision, recall, ndcg and
@@ -147,14 +145,12 @@ class SlideClassifier(
         When True, reuse the solution of the previous call to `fit` as initialization; otherwise, erase it.
 
     random_state : int, RandomState instance, default=None
-        Determines random numbers for first weights, hash functions, the order of samples and the sampling of
-        labels. Pass an int for reproducible results; they are bit-identical with one thread. It counts in a
-        first fit, from which a warm start and `partial_fit` go on with the numbers that would come next.
+        Seeds all random numbers. Pass an int for reproducible results; they are bit-identical with one
+        thread. It counts in a first fit, from which a warm start and `partial_fit` go on.
 
     n_jobs : int, default=None
-        The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context.
-        ``-1`` means using all processors. Several threads update the weights without locks: the
-        results of two fits with the same seed then differ slightly.
+        The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context, ``-1``
+        all processors. Several threads update the weights without locks: two fits then differ slightly.
 
     verbose : bool or int, default=False
         Whether to print a line for each epoch, and every five seconds of a prediction; 2 adds lines within
@@ -313,14 +309,12 @@ class SlideClassifier(
             The class label of each sample, or a binary indicator of its labels, which may be sparse
             and is never made dense.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, not negative; None stands for 1. A weight of 0 removes a sample, a whole
-            number up to 10 repeats it; other weights multiply the loss as well. The time of an epoch grows
-            with the weights: they are meant to be about 1 on average.
+            Weights of the samples; None stands for 1. A weight of 0 removes a sample, a whole number up to 10
+            repeats it; others multiply the loss as well. The time grows with them: let their mean be about 1.
         X_val : ndarray or sparse matrix of shape (n_validation, n_features), default=None
             Samples for `early_stopping`, in place of a part of X. In a Pipeline,
             ``Pipeline(..., transform_input=["X_val"])`` transforms them as X.
-        y_val : array-like of shape (n_validation,) or {array-like, sparse matrix} of shape \
-                (n_validation, n_labels), default=None
+        y_val : array-like or sparse matrix of n_validation rows, default=None
             Their targets, as y.
 
         Returns
@@ -334,6 +328,10 @@ class SlideClassifier(
             If a parameter or an argument is not allowed, or the weights diverge.
         MemoryError
             If the weights would not fit in this machine's memory.
+
+        See Also
+        --------
+        partial_fit : One pass over more data, which may have new labels.
 
         Notes
         -----
@@ -418,13 +416,16 @@ class SlideClassifier(
         ValueError
             If an argument is not allowed or does not go with the earlier calls, or the weights diverge.
 
+        See Also
+        --------
+        fit : Several passes, of which the best one is kept.
+
         Notes
         -----
         After an argument was refused, everything is as before. After an interrupt, the weights are as far as
-        they were trained; the other attributes are as before. If the weights diverge, the classifier is
-        marked: predictions and further training raise a ValueError until `fit` begins anew, with
-        ``warm_start=False``. Keep a copy (``copy.deepcopy``) where that would be costly. After a first call
-        that failed, it is not fitted.
+        they were trained; the rest is as before. If the weights diverge, predictions and further training
+        raise a ValueError until a `fit` without `warm_start`: keep a copy (``copy.deepcopy``) where that
+        would be costly. After a first call that failed, the classifier is not fitted.
 
         Examples
         --------
