@@ -84,11 +84,10 @@ class SlideClassifier(
         is built. 'auto' scores all of up to 1000 labels, and 400 of more.
 
     negatives : 'auto' or dict, default='auto'
-        Where the active labels come from that are not true: the shares of `n_active` of up to four sources.
-        ``'lsh'`` are labels that the hash tables name, ``'cooccurrence'`` labels of other samples that have a
-        feature of this one, ``'frequency'`` labels drawn in proportion to their frequency, ``'uniform'`` any.
-        The sum is at most 1. 'auto' is ``{'lsh': 0.3, 'cooccurrence': 0.3, 'frequency': 0.3, 'uniform':
-        0.1}``. A label drawn twice counts once, so that fewer than `n_active` may be scored.
+        The sources of the active labels that are not true, and their shares of `n_active`. ``'lsh'`` are
+        labels that the hash tables name, ``'cooccurrence'`` labels of other samples with a feature of this
+        one, ``'frequency'`` labels drawn by their frequency, ``'uniform'`` any. The sum is at most 1; a label
+        drawn twice counts once. 'auto' is 0.3 each, and 0.1 of ``'uniform'``.
 
     lsh : LSH, default=None
         The hash tables; None stands for ``LSH()``. Give an :class:`LSH` to set its parameters one by one or
@@ -135,11 +134,10 @@ class SlideClassifier(
         np.bincount(y))``, and refused by `partial_fit`. The scores of `early_stopping` do not know them.
 
     label_weight : array-like of shape (n_labels,) or 'propensity', default=None
-        Weights of the labels where y is a multi-label indicator: the loss of a true label is multiplied by
-        its weight, the loss of a negative never. 'propensity' takes inverse propensities [2]_, as
-        :func:`~sklearn_slide.metrics.label_propensities` estimates them from y, over their mean of all true
-        labels: more hits on rare labels for fewer in all. `partial_fit` takes an array only, with weights of
-        labels that are new as well. None stands for 1.
+        Weights of the labels of an indicator: the loss of a true label is multiplied by its weight, that of a
+        negative never. 'propensity' takes inverse propensities [2]_ of y, as
+        :func:`~sklearn_slide.metrics.label_propensities` estimates them, over their mean of all true labels:
+        more hits on rare labels for fewer in all. `partial_fit` takes an array only. None stands for 1.
 
     warm_start : bool, default=False
         When True, reuse the solution of the previous call to `fit` as initialization; otherwise, erase it.
