@@ -252,3 +252,10 @@ def test_what_is_printed_is_compared():
     for text in ("print('a')  # b", "print(2)  # 3", "for i in (1, 2):\n    print(i)\n# 1\n# 9"):
         with pytest.raises(AssertionError, match=r"page\.rst:1 prints"):
             run(page(text), {})
+
+
+def test_links_of_readme_lead_to_files():
+    text = (ROOT / "README.md").read_text("utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+    assert len(targets) > 9
+    assert [target for target in targets if not (ROOT / target).is_file()] == []
