@@ -13,6 +13,7 @@ import ast
 import contextlib
 import io
 import re
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
-from sklearn_slide import datasets
+from sklearn_slide import SlideClassifier, datasets
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md"] + [
@@ -259,3 +260,39 @@ def test_links_of_readme_lead_to_files():
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
     assert len(targets) > 9
     assert [target for target in targets if not (ROOT / target).is_file()] == []
+
+
+def test_pictures_of_readme_show_on_a_package_index():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    if "urls" not in project:
+        pytest.skip("pyproject.toml names no address, from which pictures could come")
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert pictures
+    assert all(picture.startswith("https://") for picture in pictures)
+
+
+def fails_as_said(quote, call, *args):
+    """Assert that a call fails as the page on troubleshooting quotes it."""
+    page = " ".join((ROOT / "docs/user_guide/troubleshooting.rst").read_text("utf-8").split())
+    assert f'"{quote}' in page
+    with pytest.raises((ValueError, UserWarning)) as caught:
+        call(*args)
+    assert str(caught.value).startswith(quote)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_messages_are_those_of_the_page_on_troubleshooting():
+    X, Y = np.eye(12), np.eye(12, 10, dtype=int)
+    names = [f"label {i}" for i in range(12)]
+    fit = SlideClassifier((4,), random_state=0).fit
+    fails_as_said("X must be numbers, a row for each sample. Got text", fit, names, Y)
+    quote = "y must be class labels, one for each sample, or a binary indicator"
+    fails_as_said(quote, fit, X, [[name] for name in names])
+    fails_as_said("y must be a binary indicator of labels, with no values but 0 and 1", fit, X, 2 * Y)
+    fails_as_said("Most class labels in y hold ';'", fit, X, [f"{name};news" for name in names])
+    quote = "y has 8 columns, one for each label, but the classifier has 10 labels"
+    fails_as_said(quote, fit(X, Y).partial_fit, X, Y[:, :8])
+    quote = "y holds 'x', which is not among the classes"
+    fails_as_said(quote, fit(X, names).partial_fit, X, ["x", *names[1:]])
+    changed = fit(X, names).set_params(loss="sigmoid")
+    fails_as_said("loss cannot change after a first fit", changed.partial_fit, X, names)
