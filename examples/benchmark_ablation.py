@@ -88,10 +88,14 @@ As far as the parameters can express them:
 
 .. code-block:: python
 
+   from sklearn_slide import LSH, SlideClassifier
+
    published = dict(
 {code}
    )
-   model = SlideClassifier(hidden_layer_sizes=(128,), max_iter=6, n_jobs=-1, **published)
+   model = SlideClassifier(
+       hidden_layer_sizes=(128,), max_iter=6, n_jobs=-1, **published
+   )
 
 In the tables they have {n_units} units, as the other rows, and twice the epochs.
 ``LSH("simhash")`` has the other family in the publication; the interval of 6400 samples stands for 50

@@ -45,8 +45,8 @@ class SlideClassifier(
         model with a weight for each feature and label, for few features. *Fixed*.
 
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='identity'
-        Activation function for the hidden layers. 'identity' keeps the geometry of the samples and
-        makes the model linear with a low rank; more than one hidden layer needs another one. *Fixed*.
+        Activation function for the hidden layers. 'identity' makes the model linear, with a low rank; more
+        than one hidden layer needs another one. *Fixed*.
 
     loss : {'auto', 'sigmoid', 'softmax', 'sigmoid+softmax'}, default='auto'
         'sigmoid' is the binary cross-entropy of each label by itself, 'softmax' the cross-entropy over the
@@ -54,8 +54,8 @@ class SlideClassifier(
         held-out samples. 'auto' is 'softmax' if y holds class labels, else 'sigmoid'. *Fixed*.
 
     solver : {'adagrad', 'adam'}, default='adagrad'
-        The solver, applied to single rows of weights after each sample. 'adagrad' keeps one number for each
-        row; 'adam' two for each weight, and corrects its bias by the updates of the row. *Fixed*.
+        The solver, for single rows of weights. 'adagrad' keeps a number for each row, 'adam' two for each
+        weight, and corrects its bias by the updates of the row. *Fixed*.
 
     direct_limit : int, default=1000
         A feature seen with at most so many labels has a weight of its own for each of them, past the hidden
@@ -84,11 +84,10 @@ class SlideClassifier(
         is built. 'auto' scores all of up to 1000 labels, and 400 of more.
 
     negatives : 'auto' or dict, default='auto'
-        Where the active labels come from that are not true: the shares of `n_active` of up to four sources.
-        ``'lsh'`` are labels that the hash tables name, ``'cooccurrence'`` labels of other samples that have a
-        feature of this one, ``'frequency'`` labels drawn in proportion to their frequency, ``'uniform'`` any.
-        The sum is at most 1. 'auto' is ``{'lsh': 0.3, 'cooccurrence': 0.3, 'frequency': 0.3, 'uniform':
-        0.1}``. A label drawn twice counts once, so that fewer than `n_active` may be scored.
+        The sources of the active labels that are not true, and their shares of `n_active`. ``'lsh'`` are
+        labels that the hash tables name, ``'cooccurrence'`` labels of other samples with a feature of this
+        one, ``'frequency'`` labels drawn by their frequency, ``'uniform'`` any. The sum is at most 1; a label
+        drawn twice counts once. 'auto' is 0.3 each, and 0.1 of ``'uniform'``.
 
     lsh : LSH, default=None
         The hash tables; None stands for ``LSH()``. Give an :class:`LSH` to set its parameters one by one or
@@ -115,14 +114,13 @@ class SlideClassifier(
 
     early_stopping : 'auto' or bool, default='auto'
         Whether `fit` ends when the validation score is not improving, and keeps the weights with the best
-        score, those of an epoch or the first ones. It sets aside a part of the training data as validation,
-        unless `X_val` and `y_val` are given. The learning rate still falls over `max_iter` epochs. 'auto'
-        does so from 2000 samples on, sets at most 1000 aside, and learns from these too in the end. Where
-        training gains little, it puts ridge regression beside a hidden layer if that ranks them better.
+        score, of an epoch or the first ones. It sets a part of the data aside for it, unless `X_val` and
+        `y_val` are given. 'auto' does so from 2000 samples on, sets at most 1000 aside, and in the end learns
+        from these too. Where training gains little, it puts ridge regression beside a hidden layer if that
+        ranks them better.
 
     validation_fraction : float, default=0.1
-        The proportion of training data to set aside at random as validation set for early stopping. Not used
-        if `X_val` is given to `fit`.
+        The proportion of training data to set aside at random for early stopping, unless `X_val` is given.
 
     scoring : str or callable, default='precision_at_1'
         The validation score: 'precision_at_1' and the like, with any number, of precision, recall, ndcg and
@@ -137,24 +135,21 @@ class SlideClassifier(
         np.bincount(y))``, and refused by `partial_fit`. The scores of `early_stopping` do not know them.
 
     label_weight : array-like of shape (n_labels,) or 'propensity', default=None
-        Weights of the labels where y is a multi-label indicator: the loss of a true label is multiplied by
-        its weight, the loss of a negative never. 'propensity' takes inverse propensities [2]_, as
-        :func:`~sklearn_slide.metrics.label_propensities` estimates them from y, over their mean of all true
-        labels: more hits on rare labels for fewer in all. `partial_fit` takes an array only, with weights of
-        labels that are new as well. None stands for 1.
+        Weights of the labels of an indicator: the loss of a true label is multiplied by its weight, that of a
+        negative never. 'propensity' takes inverse propensities [2]_ of y, as
+        :func:`~sklearn_slide.metrics.label_propensities` estimates them, over their mean of all true labels:
+        more hits on rare labels for fewer in all. `partial_fit` takes an array only. None stands for 1.
 
     warm_start : bool, default=False
         When True, reuse the solution of the previous call to `fit` as initialization; otherwise, erase it.
 
     random_state : int, RandomState instance, default=None
-        Determines random numbers for first weights, hash functions, the order of samples and the sampling of
-        labels. Pass an int for reproducible results; they are bit-identical with one thread. It counts in a
-        first fit, from which a warm start and `partial_fit` go on with the numbers that would come next.
+        Seeds all random numbers. Pass an int for reproducible results; they are bit-identical with one
+        thread. It counts in a first fit, from which a warm start and `partial_fit` go on.
 
     n_jobs : int, default=None
-        The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context.
-        ``-1`` means using all processors. Several threads update the weights without locks: the
-        results of two fits with the same seed then differ slightly.
+        The number of threads. ``None`` means 1 unless in a :obj:`joblib.parallel_backend` context, ``-1``
+        all processors. Several threads update the weights without locks: two fits then differ slightly.
 
     verbose : bool or int, default=False
         Whether to print a line for each epoch, and every five seconds of a prediction; 2 adds lines within
@@ -313,14 +308,12 @@ class SlideClassifier(
             The class label of each sample, or a binary indicator of its labels, which may be sparse
             and is never made dense.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, not negative; None stands for 1. A weight of 0 removes a sample, a whole
-            number up to 10 repeats it; other weights multiply the loss as well. The time of an epoch grows
-            with the weights: they are meant to be about 1 on average.
+            Weights of the samples; None stands for 1. A weight of 0 removes a sample, a whole number up to 10
+            repeats it; others multiply the loss as well. The time grows with them: let their mean be about 1.
         X_val : ndarray or sparse matrix of shape (n_validation, n_features), default=None
             Samples for `early_stopping`, in place of a part of X. In a Pipeline,
             ``Pipeline(..., transform_input=["X_val"])`` transforms them as X.
-        y_val : array-like of shape (n_validation,) or {array-like, sparse matrix} of shape \
-                (n_validation, n_labels), default=None
+        y_val : array-like or sparse matrix of n_validation rows, default=None
             Their targets, as y.
 
         Returns
@@ -334,6 +327,10 @@ class SlideClassifier(
             If a parameter or an argument is not allowed, or the weights diverge.
         MemoryError
             If the weights would not fit in this machine's memory.
+
+        See Also
+        --------
+        partial_fit : One pass over more data, which may have new labels.
 
         Notes
         -----
@@ -417,13 +414,16 @@ class SlideClassifier(
         ValueError
             If an argument is not allowed or does not go with the earlier calls, or the weights diverge.
 
+        See Also
+        --------
+        fit : Several passes, of which the best one is kept.
+
         Notes
         -----
         After an argument was refused, everything is as before. After an interrupt, the weights are as far as
-        they were trained; the other attributes are as before. If the weights diverge, the classifier is
-        marked: predictions and further training raise a ValueError until `fit` begins anew, with
-        ``warm_start=False``. Keep a copy (``copy.deepcopy``) where that would be costly. After a first call
-        that failed, it is not fitted.
+        they were trained; the rest is as before. If the weights diverge, predictions and further training
+        raise a ValueError until a `fit` without `warm_start`: keep a copy (``copy.deepcopy``) where that
+        would be costly. After a first call that failed, the classifier is not fitted.
 
         Examples
         --------

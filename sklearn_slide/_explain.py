@@ -59,6 +59,10 @@ class ExplanationMixin:
         ValueError
             If an argument is not allowed, or the classifier has another activation than 'identity'.
 
+        See Also
+        --------
+        predict_top_k : The best labels, to explain them.
+
         Examples
         --------
         >>> from sklearn.datasets import load_digits

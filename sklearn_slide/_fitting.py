@@ -59,6 +59,10 @@ class FittingMixin:
         ValueError
             If X, y or a parameter is not allowed in `fit`.
 
+        See Also
+        --------
+        compact : Make a fitted classifier smaller.
+
         Examples
         --------
         >>> from sklearn.datasets import load_digits

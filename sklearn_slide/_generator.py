@@ -62,6 +62,10 @@ def make_xmc_classification(
     ValueError
         If a parameter is not a number, or outside the range given above.
 
+    See Also
+    --------
+    load_wordnet : Real data of 109,129 labels.
+
     Examples
     --------
     >>> from sklearn_slide.datasets import make_xmc_classification

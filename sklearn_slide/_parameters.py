@@ -74,6 +74,10 @@ class ParameterMixin:
         ValueError
             If there is no such parameter, or one of `lsh` is given and that is no LSH.
 
+        See Also
+        --------
+        partial_fit : Refuses other values of parameters that shape the model.
+
         Examples
         --------
         >>> from sklearn_slide import LSH, SlideClassifier

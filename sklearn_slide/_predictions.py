@@ -81,6 +81,11 @@ class PredictionMixin:
         ValueError
             If X or another argument is not allowed.
 
+        See Also
+        --------
+        predict : Labels that are likely enough.
+        sklearn_slide.metrics.predict_top_k : The same of a Pipeline or a search.
+
         Examples
         --------
         >>> from sklearn.datasets import load_digits
@@ -219,6 +224,10 @@ class PredictionMixin:
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
 
+        See Also
+        --------
+        predict_top_k : The best labels and their scores, however many there are.
+
         Examples
         --------
         >>> from sklearn.datasets import load_digits
@@ -242,16 +251,14 @@ class PredictionMixin:
     def predict_proba(self, X, labels=None):
         """Estimate the probability of each label.
 
-        A classifier that is calibrated, by the samples that `fit` has set aside or by `calibrate`, gives
-        probabilities that come true about as often as they say. Those of any other one are for ranking alone:
-        labels were trained against a sample of negatives.
+        Calibrated, by the samples that `fit` has set aside or by `calibrate`, they come true about as often
+        as they say. Else they are for ranking alone: labels were trained against a sample of negatives.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The input data.
-        labels : array-like of shape (m,) or (n_samples, m), or sparse matrix of shape \
-                (n_samples, n_outputs_), default=None
+        labels : array-like or sparse matrix, default=None
             The labels, as in `decision_function`. A softmax and a calibration need the others of a sample as
             well, but no array of them. None is all labels.
 
@@ -267,6 +274,10 @@ class PredictionMixin:
             If X or labels are not allowed.
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        See Also
+        --------
+        calibrate : Make probabilities come true.
 
         Examples
         --------
@@ -285,8 +296,7 @@ class PredictionMixin:
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The input data.
-        labels : array-like of shape (m,) or (n_samples, m), or sparse matrix of shape \
-                (n_samples, n_outputs_), default=None
+        labels : array-like or sparse matrix, default=None
             The labels, as in `predict_proba`.
 
         Returns
@@ -300,6 +310,10 @@ class PredictionMixin:
             If X or labels are not allowed.
         MemoryError
             If the array would not fit in this machine's memory; use `predict_top_k`.
+
+        See Also
+        --------
+        predict_proba : The probabilities themselves.
 
         Examples
         --------
@@ -333,6 +347,10 @@ class PredictionMixin:
         ------
         ValueError
             If dtype is not allowed or cannot hold the weights, or the classifier is compact already.
+
+        See Also
+        --------
+        estimate_memory : What a fit takes.
 
         Examples
         --------

@@ -42,6 +42,10 @@ def calibration_pairs(y_true: MatrixLike, y_prob: MatrixLike, sample_weight: Arr
     ValueError
         If `y_true` is not binary, the shapes differ, or probabilities are not in [0, 1].
 
+    See Also
+    --------
+    reliability_curve : How often labels are true, by their probability.
+
     Examples
     --------
     >>> from scipy.sparse import csr_array
@@ -97,6 +101,10 @@ def reliability_curve(
     prob_pred : ndarray of shape (n_bins,) or smaller
         The mean probability of each bin.
 
+    See Also
+    --------
+    expected_calibration_error : The same as one number.
+
     Examples
     --------
     >>> from sklearn_slide.metrics import reliability_curve
@@ -139,6 +147,10 @@ def expected_calibration_error(
     ------
     ValueError
         If an argument is not allowed.
+
+    See Also
+    --------
+    reliability_curve : The same as a curve.
 
     Notes
     -----

@@ -37,6 +37,10 @@ def predict_top_k(model: Any, X: MatrixLike, k: int = 5, **params: Any) -> Any:
     TypeError
         If `model` holds no ``predict_top_k``.
 
+    See Also
+    --------
+    top_k_scorer : Scorers that predict in this way.
+
     Examples
     --------
     >>> import numpy as np

@@ -47,6 +47,10 @@ def f1_at_threshold(
     ValueError
         If `y_true` is not binary, the shapes differ, or `average` is not known.
 
+    See Also
+    --------
+    f1_at_k : F1 of the best labels, however likely.
+
     Examples
     --------
     >>> from sklearn_slide.metrics import f1_at_threshold
@@ -97,6 +101,10 @@ def f1_at_k(
     float
         The F1 score, in [0, 1].
 
+    See Also
+    --------
+    f1_at_threshold : F1 of labels that are likely enough.
+
     Examples
     --------
     >>> from sklearn_slide.metrics import f1_at_k
@@ -133,6 +141,10 @@ def average_precision_at_k(
     -------
     float
         The mean average precision, in [0, 1].
+
+    See Also
+    --------
+    ndcg_at_k : Another mean that heeds the order of hits.
 
     Examples
     --------
@@ -175,6 +187,10 @@ def recall_by_frequency_at_k(
     ------
     ValueError
         If an argument is not allowed.
+
+    See Also
+    --------
+    coverage_at_k : The share of labels that are ever found.
 
     Examples
     --------

@@ -124,6 +124,10 @@ class EstimatorMixin:
         layer : SlideLinear
             The layer, with arrays of its own.
 
+        See Also
+        --------
+        to_estimator : The way back.
+
         Examples
         --------
         >>> from sklearn.datasets import load_digits
@@ -161,6 +165,10 @@ class EstimatorMixin:
         -------
         estimator : SlideClassifier
             The copy. It ranks, is stored and trains further as any other.
+
+        See Also
+        --------
+        from_estimator : The way back.
 
         Examples
         --------

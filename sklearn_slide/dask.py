@@ -162,6 +162,10 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         RuntimeError
             If a shard or a block was lost and could not be made again.
 
+        See Also
+        --------
+        partial_fit : One pass over more rows.
+
         Notes
         -----
         Blocks that are read or computed by tasks are made again where a worker was lost. Data that were
@@ -203,6 +207,10 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         ValueError
             If an argument is not allowed, or y has another number of labels than before.
 
+        See Also
+        --------
+        fit : Several passes.
+
         Examples
         --------
         >>> from distributed import Client, LocalCluster
@@ -236,6 +244,10 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         scores : dask array of shape (n_samples, min(k, n_outputs_))
             Their outputs before the output activation, float32. Compute both at once, by
             ``dask.compute(labels, scores)``.
+
+        See Also
+        --------
+        predict_proba : Probabilities of chosen labels.
 
         Examples
         --------
@@ -314,6 +326,10 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         probabilities : dask array of shape (n_samples, n_chosen)
             The probability of each of these labels.
 
+        See Also
+        --------
+        predict_top_k : The best labels and their scores.
+
         Examples
         --------
         >>> from distributed import Client, LocalCluster
@@ -347,6 +363,10 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         -------
         model : SlideClassifier
             Fitted, with the parameters of this one. It ranks alike, up to rounding; `partial_fit` goes on.
+
+        See Also
+        --------
+        from_local : The way back.
 
         Examples
         --------
@@ -383,6 +403,10 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         -------
         classifier : DaskSlideClassifier
             Fitted, with the parameters of the model.
+
+        See Also
+        --------
+        to_local : The way back.
 
         Examples
         --------

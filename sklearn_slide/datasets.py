@@ -65,6 +65,10 @@ def load_wordnet(subset: str = "train", *, vectorize: bool = False, return_X_y: 
     ValueError
         If `subset` is none of the three names.
 
+    See Also
+    --------
+    make_xmc_classification : Data of any shape.
+
     Examples
     --------
     >>> from sklearn_slide.datasets import load_wordnet
@@ -317,6 +321,10 @@ def dump_xmc_file(X: MatrixLike, Y: MatrixLike, f: File) -> None:
         written then.
     TypeError
         If `f` is none of the three, or a file that is open in text mode.
+
+    See Also
+    --------
+    load_xmc_file : Read such a file.
 
     Examples
     --------

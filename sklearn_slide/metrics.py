@@ -74,6 +74,10 @@ def precision_at_k(
         If `y_true` is not binary; if the numbers of rows or labels differ; if a label id is not in
         [-1, n_labels) or comes twice in a row's first k; if `y_pred` has fewer than k columns, or has NaN.
 
+    See Also
+    --------
+    recall_at_k : The share of the true labels that are found.
+
     Examples
     --------
     >>> from sklearn_slide.metrics import precision_at_k
@@ -116,6 +120,10 @@ def recall_at_k(
     float
         Recall at k, in [0, 1]; NaN only if every row of positive weight is left out.
 
+    See Also
+    --------
+    precision_at_k : The share of the predictions that are true.
+
     Examples
     --------
     >>> from sklearn_slide.metrics import recall_at_k
@@ -153,6 +161,10 @@ def ndcg_at_k(
     -------
     float
         The nDCG at k, in [0, 1].
+
+    See Also
+    --------
+    average_precision_at_k : Another mean that heeds the order of hits.
 
     References
     ----------
@@ -203,6 +215,10 @@ def ps_precision_at_k(
     float
         Propensity-scored precision at k, in [0, 1]; 0 if no row of positive weight has a true label.
 
+    See Also
+    --------
+    label_propensities : Estimates the propensities.
+
     References
     ----------
     Jain, Prabhu and Varma, "Extreme multi-label loss functions for recommendation, tagging, ranking & other
@@ -251,6 +267,10 @@ def coverage_at_k(y_true: MatrixLike, y_pred: MatrixLike, *, k: int = 5) -> floa
     float
         Coverage at k, in [0, 1]; 0 if no row has a true label.
 
+    See Also
+    --------
+    recall_by_frequency_at_k : Recall of frequent and of rare labels.
+
     Examples
     --------
     >>> from sklearn_slide.metrics import coverage_at_k
@@ -285,6 +305,10 @@ def label_propensities(y_train: MatrixLike, *, a: float = 0.55, b: float = 1.5) 
     ------
     ValueError
         If `y_train` is not a binary 2-D indicator of 3 rows or more, or `a` or `b` is not positive.
+
+    See Also
+    --------
+    ps_precision_at_k : The metric that takes them.
 
     References
     ----------
@@ -341,6 +365,10 @@ def top_k_scorer(metric: Metric, k: int = 5, **metric_params: Any) -> Callable[.
     TypeError
         If `metric` is neither name nor callable, k is no integer, or `metric_params` do not fit the metric.
 
+    See Also
+    --------
+    probability_scorer : Scorers of probabilities.
+
     Notes
     -----
     ``cross_val_score``, ``cross_validate`` and ``learning_curve`` of scikit-learn refuse a sparse y before
@@ -387,6 +415,10 @@ def probability_scorer(metric: Metric, k: int = 100, **metric_params: Any) -> Ca
         If `metric` is no known name or k is less than 1.
     TypeError
         If `metric` is neither name nor callable, k is no integer, or `metric_params` do not fit the metric.
+
+    See Also
+    --------
+    top_k_scorer : Scorers of rankings.
 
     Examples
     --------

@@ -18,6 +18,7 @@ from sklearn_slide._core.parallel import take
 from sklearn_slide._core.sampled import ActiveRows, Fused
 from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
 from sklearn_slide._lsh import LSH, check_lsh, draw_hasher
+from sklearn_slide._torch_answers import AnswerMixin
 from sklearn_slide._torch_estimators import EstimatorMixin
 from sklearn_slide._torch_functions import best, score
 from sklearn_slide._torch_input import check_arguments, check_frozen, check_input, check_rate, read_target
@@ -36,7 +37,7 @@ def _outside_graphs(method):
         return torch.compiler.disable(method)
 
 
-class SlideLinear(EstimatorMixin, nn.Module):
+class SlideLinear(EstimatorMixin, AnswerMixin, nn.Module):
     """A linear layer to very many outputs, which in training computes a few active ones of each row.
 
     It stands in the place of :class:`torch.nn.Linear` as the last layer of a classifier. Given `target` as
@@ -170,6 +171,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
 
         The scores of an input of length 1 are then of about 1 / sqrt(in_features), beside biases of -8.
 
+        See Also
+        --------
+        fuse_optimizer : Start the sums of the optimizer anew.
+
         Examples
         --------
         >>> from sklearn_slide.torch import SlideLinear
@@ -207,6 +212,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
         ------
         ValueError
             If input or target have a wrong shape, type or device, or a label is out of range.
+
+        See Also
+        --------
+        top_k : The best labels, without the scores of all.
 
         Examples
         --------
@@ -256,6 +265,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
         indices : Tensor of shape (N, k)
             Their numbers, int64. Both are one named tuple, as :func:`torch.topk` gives it.
 
+        See Also
+        --------
+        forward : The scores of all labels, or of active ones.
+
         Examples
         --------
         >>> import torch
@@ -270,50 +283,6 @@ class SlideLinear(EstimatorMixin, nn.Module):
                 f"k must be a whole number from 1 to out_features={self.out_features}. Got {k!r}."
             )
         return torch.return_types.topk(best(input.contiguous(), self, int(k)))
-
-    def log_prob(self, input):
-        """Compute the logarithm of the softmax of the scores of all labels.
-
-        Parameters
-        ----------
-        input : Tensor of shape (N, in_features)
-            The vectors.
-
-        Returns
-        -------
-        output : Tensor of shape (N, out_features)
-            The log probabilities, as :class:`torch.nn.AdaptiveLogSoftmaxWithLoss` gives them.
-
-        Examples
-        --------
-        >>> import torch
-        >>> from sklearn_slide.torch import SlideLinear
-        >>> SlideLinear(8, 1000).log_prob(torch.randn(2, 8)).shape
-        torch.Size([2, 1000])
-        """
-        return nn.functional.log_softmax(self(input), dim=-1)
-
-    def predict(self, input):
-        """Find the best label of each row.
-
-        Parameters
-        ----------
-        input : Tensor of shape (N, in_features)
-            The vectors.
-
-        Returns
-        -------
-        output : Tensor of shape (N,)
-            The label with the highest score, int64.
-
-        Examples
-        --------
-        >>> import torch
-        >>> from sklearn_slide.torch import SlideLinear
-        >>> SlideLinear(8, 1000).predict(torch.randn(2, 8)).shape
-        torch.Size([2])
-        """
-        return self.top_k(input, 1).indices[:, 0]
 
     @property
     def fused(self):
@@ -339,6 +308,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
         -------
         self : SlideLinear
             The layer.
+
+        See Also
+        --------
+        set_learning_rate : Change the rate later.
 
         Examples
         --------
@@ -376,6 +349,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
         self : SlideLinear
             The layer.
 
+        See Also
+        --------
+        fuse_optimizer : Let backward step the layer.
+
         Examples
         --------
         >>> from sklearn_slide.torch import SlideLinear
@@ -393,6 +370,10 @@ class SlideLinear(EstimatorMixin, nn.Module):
 
         They are rebuilt on a schedule, and after `load_state_dict`; ask for it after you have written on the
         weights yourself.
+
+        See Also
+        --------
+        reset_parameters : Draw weights anew, which rebuilds the tables.
 
         Examples
         --------
