@@ -366,7 +366,7 @@ class SlideClassifier(
             if going_on:
                 model, samples = self._go_on(samples, labels)
             else:
-                model = self._first_model(samples, labels, scale, seed)
+                model = self._first_model(samples, labels, scale, seed, validation is not None)
             of_network = task.begin("network", self.max_iter) if several else task
             n_epochs.append(self._train(model, samples, rates, of_network, validation, models))
             if learn_all and not going_on and n_epochs[-1] == 0:
@@ -380,7 +380,7 @@ class SlideClassifier(
         if validation is not None:
             self._calibrate(*validation.data)
         if learn_all and min(n_epochs) == self.max_iter:
-            self._learn_held_out(held_out, labels, scale, samples)
+            self._learn_held_out(held_out, labels, scale, samples, rates[-2:])
         task.end(lambda: self._as_if_stopped([self._model]))
         return self
 
