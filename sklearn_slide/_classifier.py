@@ -98,10 +98,11 @@ class SlideClassifier(
         Whether `predict_top_k`, and `predict` for class labels, score every label, or at most 5 % of them:
         those that direct weights or the hash tables name. It can be changed in a fitted classifier.
 
-    threshold : float, 'auto' or 'micro_f1', default='auto'
-        The probability, between 0 and 1, above which `predict` says a label of an indicator. 'micro_f1' takes
-        the one of the best micro-F1 on the samples of the calibration (see `calibrate`); 'auto' does so
-        where there is one, and else takes 0.5. It can be changed in a fitted classifier.
+    threshold : float or {'auto', 'micro_f1', 'macro_f1', 'samples_f1'}, default='auto'
+        The probability, between 0 and 1, above which `predict` says a label of an indicator. A name takes the
+        one of the best F1 on the samples of the calibration (see `calibrate`): of all pairs together, or the
+        mean over labels or samples. 'auto' is 'micro_f1', or 0.5 without a calibration. It can be changed in
+        a fitted classifier.
 
     max_iter : int, default=3
         The number of epochs at most.
