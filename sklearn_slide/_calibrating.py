@@ -4,7 +4,7 @@ from numbers import Real
 
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_slide._calibration import LabelCalibration, calibrate
+from sklearn_slide._calibration import AVERAGES, LabelCalibration, calibrate
 
 
 class CalibrationMixin:
@@ -63,18 +63,19 @@ class CalibrationMixin:
 
 def threshold_of(model, threshold):
     """Return the probability that a threshold, as SlideClassifier has it, stands for with a Model."""
-    if isinstance(threshold, str) and threshold in ("auto", "micro_f1"):
+    if isinstance(threshold, str) and threshold in ("auto", *AVERAGES):
         if isinstance(model.calibration, LabelCalibration):
-            return model.calibration.threshold
+            average = AVERAGES[0] if threshold == "auto" else threshold
+            return float(model.calibration.thresholds[AVERAGES.index(average)])
         if threshold == "auto":
             return 0.5
         raise ValueError(
-            "threshold='micro_f1' is learned from held-out samples, which there were not. Call "
+            f"threshold={threshold!r} is learned from held-out samples, which there were not. Call "
             "calibrate(X, y) with some, fit with early_stopping=True, or give a number."
         )
     if not isinstance(threshold, Real) or not 0 < threshold < 1:
         raise ValueError(
-            "threshold must be a number between 0 and 1, 'micro_f1' or 'auto'. "
+            "threshold must be a number between 0 and 1, 'auto', 'micro_f1', 'macro_f1' or 'samples_f1'. "
             f"Got {threshold!r}. For the best labels, however likely, use predict_top_k."
         )
     return float(threshold)

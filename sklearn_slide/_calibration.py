@@ -32,6 +32,8 @@ _LEAST_SLOPE = 0.05
 # Scores that differ by less, absolute and relative, may be equal.
 _ROUNDING = 2e-6
 _FINE = 64  # values of u are told apart by a part of 1 / 64
+# What a threshold is the best of: the F1 of all pairs, and the means of those of labels and of samples.
+AVERAGES = ("micro_f1", "macro_f1", "samples_f1")
 
 
 class Temperature(NamedTuple):
@@ -48,7 +50,7 @@ class LabelCalibration(NamedTuple):
     offset: float  # the log-odds at the first knot
     slopes: np.ndarray  # float64 (n_knots + 1,), positive: before the first knot, between them, and after
     n_ranked: int  # lower ranks count as this one
-    threshold: float  # the probability above which labels give the best micro-F1
+    thresholds: np.ndarray  # float64 (3,), the probabilities above which labels give the best of AVERAGES
 
     def log_odds(self, scores, best, ranks):
         """Compute the log-odds, float64, of scores with these ranks in samples whose best score is best."""
@@ -97,8 +99,12 @@ class Pairs(NamedTuple):
     counts: np.ndarray  # float64, the labels that a pair stands for
 
 
-def calibrate_labels(pairs, n_ranked, n_true):
-    """Learn a LabelCalibration that tells n_ranked ranks apart; n_true counts all true labels."""
+def calibrate_labels(pairs, n_ranked, groupings):
+    """Learn a LabelCalibration that tells n_ranked ranks apart.
+
+    groupings has for each of AVERAGES the groups of pairs that have an F1 each, and their numbers of true
+    labels, as best_threshold takes them.
+    """
     columns = [pairs.scores, pairs.best, np.log(pairs.ranks), np.ones(len(pairs.scores))]
     features = np.stack(columns, axis=1)
     # first ranks are few, and what is shown: they count for more
@@ -106,10 +112,10 @@ def calibrate_labels(pairs, n_ranked, n_true):
     bounds = [(_LEAST_SLOPE, None), (None, None), (None, 0.0), (None, None)]
     weights = _fit_logistic(features, pairs.true, shares, np.array([1.0, 0, 0, 0]), bounds)
     knots, offset, slopes = _fit_rise(features @ weights, pairs.true, shares)
-    calibration = LabelCalibration(weights, knots, offset, slopes, n_ranked, 0.5)
+    calibration = LabelCalibration(weights, knots, offset, slopes, n_ranked, np.full(len(AVERAGES), 0.5))
     likely = expit(calibration.log_odds(pairs.scores, pairs.best, pairs.ranks))
-    threshold = best_threshold(likely, pairs.true, pairs.counts, n_true)
-    return calibration._replace(threshold=threshold)
+    thresholds = [best_threshold(likely, pairs.true, pairs.counts, *grouping) for grouping in groupings]
+    return calibration._replace(thresholds=np.array(thresholds))
 
 
 def _fit_rise(u, true, shares):
@@ -145,17 +151,31 @@ def _fit_logistic(features, true, shares, start, bounds):
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
-def best_threshold(probabilities, true, counts, n_true):
-    """Return the threshold of the probabilities above which predictions have the best micro-F1.
+def best_threshold(probabilities, true, counts, groups, n_true):
+    """Return the threshold of the probabilities above which predictions have the best mean F1 of groups.
 
-    counts are the labels that each stands for, and n_true those that are true, with a probability or without.
+    counts are the labels that each stands for, groups, int (n,), what each belongs to, and n_true, of shape
+    (n_groups,), the labels of a group that are true, with a probability or without.
     """
     order = np.argsort(-probabilities, kind="stable")
-    p, true, counts = (values[order] for values in (probabilities, true, counts))
-    f1 = 2 * np.cumsum(true * counts) / (np.cumsum(counts) + max(n_true, 1))
+    p, true, counts, groups = (values[order] for values in (probabilities, true, counts, groups))
+    by_group = np.argsort(groups, kind="stable")
+    sorted_groups = groups[by_group]
+    first = np.searchsorted(sorted_groups, sorted_groups)  # where the group of each begins
+    hits, said = (
+        np.cumsum(values) - (np.cumsum(values) - values)[first]
+        for values in ((true * counts)[by_group], counts[by_group])
+    )
+    gains = (
+        2 * hits / (said + np.asarray(n_true)[sorted_groups])
+    )  # F1 of the group so far, less the one before
+    gains[1:] -= np.where(np.arange(1, len(p)) > first[1:], gains[:-1], 0.0)
+    f1 = np.empty_like(gains)
+    f1[by_group] = gains
+    f1 = np.cumsum(f1)
     f1[:-1][p[:-1] == p[1:]] = 0.0  # no threshold tells equal ones apart
     n = int(np.argmax(f1))
-    if f1[n] == 0.0:
+    if f1[n] <= 0.0:
         return 0.5
     return float((p[n] + p[n + 1]) / 2) if n + 1 < len(p) else float(p[n] / 2)
 
@@ -199,7 +219,13 @@ def calibrate(ranker, X, y, report):
         np.concatenate([np.asarray(truth[places, found.ravel()]).ravel(), is_true]),
         np.concatenate([np.ones(found.size), counts]),
     )
-    return calibrate_labels(pairs, n_ranked, len(y.indices))
+    all_labels = np.concatenate([found.ravel(), lower.indices])
+    groupings = [
+        (np.zeros(len(all_rows), dtype=np.int64), [len(y.indices)]),
+        (all_labels, np.bincount(y.indices, minlength=len(labels))),
+        (all_rows, np.diff(y.indptr)),
+    ]
+    return calibrate_labels(pairs, n_ranked, groupings)
 
 
 def _lower_pairs(found, truth, seen):

@@ -97,10 +97,11 @@ class SlideClassifier(
         Whether `predict_top_k`, and `predict` for class labels, score every label, or at most 5 % of them:
         those that direct weights or the hash tables name. It can be changed in a fitted classifier.
 
-    threshold : float, 'auto' or 'micro_f1', default='auto'
-        The probability, between 0 and 1, above which `predict` says a label of an indicator. 'micro_f1' takes
-        the one of the best micro-F1 on the samples of the calibration (see `calibrate`); 'auto' does so
-        where there is one, and else takes 0.5. It can be changed in a fitted classifier.
+    threshold : float or {'auto', 'micro_f1', 'macro_f1', 'samples_f1'}, default='auto'
+        The probability, between 0 and 1, above which `predict` says a label of an indicator. A name takes the
+        one of the best F1 on the samples of the calibration (see `calibrate`): of all pairs together, or the
+        mean over labels or samples. 'auto' is 'micro_f1', or 0.5 without a calibration. It can be changed in
+        a fitted classifier.
 
     max_iter : int, default=3
         The number of epochs at most.
@@ -115,9 +116,8 @@ class SlideClassifier(
     early_stopping : 'auto' or bool, default='auto'
         Whether `fit` ends when the validation score is not improving, and keeps the weights with the best
         score, of an epoch or the first ones. It sets a part of the data aside for it, unless `X_val` and
-        `y_val` are given. 'auto' does so from 2000 samples on, sets at most 1000 aside, and in the end learns
-        from these too. Where training gains little, it puts ridge regression beside a hidden layer if that
-        ranks them better.
+        `y_val` are given. 'auto' does so from 2000 samples on, sets at most 1000 aside, learns from these too
+        in the end, and puts ridge regression beside a hidden layer if training gains little and that more.
 
     validation_fraction : float, default=0.1
         The proportion of training data to set aside at random for early stopping, unless `X_val` is given.
@@ -362,7 +362,7 @@ class SlideClassifier(
             if going_on:
                 model, samples = self._go_on(samples, labels)
             else:
-                model = self._first_model(samples, labels, scale, seed)
+                model = self._first_model(samples, labels, scale, seed, validation is not None)
             of_network = task.begin("network", self.max_iter) if several else task
             n_epochs.append(self._train(model, samples, rates, of_network, validation, models))
             models.append(model)
@@ -378,7 +378,7 @@ class SlideClassifier(
         if learn_all and not going_on and 0 in n_epochs:
             self._start_of_all(models, n_epochs, self._encode(everything, labels, scale))
         elif learn_all and min(n_epochs) == self.max_iter:
-            self._learn_held_out(held_out, labels, scale, samples)
+            self._learn_held_out(held_out, labels, scale, samples, rates[-2:])
         task.end(lambda: self._as_if_stopped([self._model]))
         return self
 

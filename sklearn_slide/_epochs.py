@@ -35,13 +35,17 @@ class Best:
 
     def __init__(self, model, score):
         self.score, self.epoch, self._model = score, 0, model
-        self._copy = deepcopy((model.network, model.training.solver))
+        self._copy = self._copied()
 
     def offer(self, score, epoch, is_last):
         """Take the score after an epoch, from 1 on; one as good as that of the start is better."""
         if score > self.score or (self.epoch == 0 and score == self.score):
             self.score, self.epoch = score, epoch
-            self._copy = None if is_last else deepcopy((self._model.network, self._model.training.solver))
+            self._copy = None if is_last else self._copied()
+
+    def _copied(self):
+        """Copy what training changes."""
+        return deepcopy((self._model.network, self._model.training.solver))
 
     def restore(self):
         """Give the weights back to the Model; return the epoch after which they were so, 0 for the first."""

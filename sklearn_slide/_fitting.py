@@ -74,7 +74,8 @@ class FittingMixin:
         model = clone(self)
         model._validate_params()
         data, labels = model._check_data(X, y, None)
-        return model._fit_bytes(model._encode(data, labels, model._scale(data[0], going_on=False)), labels)
+        samples = model._encode(data, labels, model._scale(data[0], going_on=False))
+        return model._fit_bytes(samples, labels, bool(model._count_held_out(data[0].shape[0])))
 
     def _check_data(self, X, y, sample_weight, known=None, classes=None, partial=False):
         """Validate X, y and weights; return the three, and the Labels that they tell of.
@@ -157,8 +158,8 @@ class FittingMixin:
         """Return the InputScale: as in the model, or as the validated X of a first call asks for."""
         return self._model.scale if going_on else choose_scale(as_rows(X), X.shape[1])
 
-    def _first_model(self, samples, labels, scale, seed):
-        """Make the Model of Labels that training begins with."""
+    def _first_model(self, samples, labels, scale, seed, keeps_best=False):
+        """Make the Model of Labels that training begins with; keeps_best as in fit_bytes."""
         settings = self._settings(labels)
         if len(settings.hidden_layer_sizes) > 1 and settings.activation == "identity":
             warnings.warn(
@@ -169,22 +170,17 @@ class FittingMixin:
                 stacklevel=5,  # the caller of fit, past two decorators
             )
         require_memory(
-            self._fit_bytes(samples, labels),
+            self._fit_bytes(samples, labels, keeps_best),
             f"n_estimators={self.n_estimators}: a network of {self.n_features_in_} features, "
             f"hidden_layer_sizes={self.hidden_layer_sizes!r} and {len(labels)} labels",
             "Give smaller hidden_layer_sizes, at least one hidden layer, or n_estimators=1.",
         )
         return first_model(samples, settings, self.n_features_in_, labels, scale, seed, self.n_jobs)
 
-    def _fit_bytes(self, samples, labels):
-        """Bound the memory that a fit to the samples takes beside the data, in bytes."""
+    def _fit_bytes(self, samples, labels, keeps_best=False):
+        """Bound the memory that a fit to the samples takes beside the data, in bytes; see fit_bytes."""
         settings, n_hashed = self._settings(labels), self._sampler(labels).n_hashed
         sizes = self.n_features_in_, len(labels), self.n_estimators
-        # a part of the samples may be set aside already
-        keeps_best = self.early_stopping and (
-            self.early_stopping != "auto"
-            or samples.x.n_rows >= int((1 - self.validation_fraction) * AUTO_STOPPING)
-        )
         return fit_bytes(samples, settings, *sizes, n_hashed, keeps_best)
 
     def _sampler(self, labels):
@@ -252,15 +248,15 @@ class FittingMixin:
         model, started = self._model, []
         for one, n in zip(models, n_epochs, strict=True):
             if n == 0:
-                first = self._first_model(samples, model.labels, model.scale, one.seed)
+                first = self._first_model(samples, model.labels, model.scale, one.seed, keeps_best=True)
                 Trainer(first, samples, TrainingSettings.of(self))  # it lets the model know what it has seen
                 first.n_passes, first.n_epochs = one.n_passes, one.n_epochs
                 one = first
             started.append(one)
         self._take(replace(join(started), ridge=model.ridge, calibration=model.calibration))
 
-    def _learn_held_out(self, held_out, labels, scale, samples):
-        """Pass over samples that were set aside, at the rates of the last epoch over the others, Samples.
+    def _learn_held_out(self, held_out, labels, scale, samples, rates):
+        """Pass over samples that were set aside, at rates of the last epoch over the others, Samples.
 
         Labels and pairs that only they have start from them.
         """
@@ -268,7 +264,7 @@ class FittingMixin:
         model = self._model
         learn_of(model, held_out, self.n_jobs)
         trainer = Trainer(model, held_out, TrainingSettings.of(self))
-        run_epoch(trainer, self._rates(self.max_iter, self.learning_rate == "linear")[-2:], None, self)
+        run_epoch(trainer, rates, None, self)
         self._take(model)
 
     def _rates(self, n_epochs, falling):

@@ -4,6 +4,7 @@ from numbers import Integral, Real
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sklearn_slide._calibration import AVERAGES
 from sklearn_slide._core.layers import ACTIVATIONS
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
@@ -28,7 +29,7 @@ class ParameterMixin:
         "negatives": "no_validation",  # check_shares names the sources
         "lsh": "no_validation",  # ModelSettings says how to give one
         "retrieval": [StrOptions({"exact", "lsh"})],
-        "threshold": [StrOptions({"auto", "micro_f1"}), Interval(Real, 0, 1, closed="neither")],
+        "threshold": [StrOptions({"auto", *AVERAGES}), Interval(Real, 0, 1, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],

@@ -118,7 +118,7 @@ class PredictionMixin:
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The input data.
-        threshold : float, 'auto' or 'micro_f1', default=None
+        threshold : float or {'auto', 'micro_f1', 'macro_f1', 'samples_f1'}, default=None
             The probability above which a label is predicted, in place of the parameter `threshold`. Only for
             a multi-label y.
         min_labels : int, default=0
@@ -134,12 +134,12 @@ class PredictionMixin:
         Raises
         ------
         ValueError
-            If an argument is not allowed, or `threshold` is 'micro_f1' and the classifier is not calibrated.
+            If an argument is not allowed, or `threshold` names an F1 and the classifier is not calibrated.
 
         See Also
         --------
         predict_top_k : The best labels, however likely they are.
-        calibrate : Learn probabilities and the threshold of the best micro-F1.
+        calibrate : Learn probabilities and the thresholds of the best F1.
 
         Examples
         --------

@@ -18,6 +18,7 @@ from sklearn.utils import shuffle
 
 from sklearn_slide import SlideClassifier
 from sklearn_slide._calibration import (
+    AVERAGES,
     LabelCalibration,
     Pairs,
     Temperature,
@@ -114,13 +115,13 @@ def test_probabilities_come_true(model, task):
     assert losses[1] < losses[0]
 
 
-@pytest.mark.parametrize("threshold", [0.02, 0.3, 0.5, 0.9, "auto", "micro_f1"])
+@pytest.mark.parametrize("threshold", [0.02, 0.3, 0.5, 0.9, "auto", *AVERAGES])
 def test_predict_says_labels_above_the_threshold(model, task, threshold):
     X = task[4]
     for m in (model, deepcopy(model)):
         if m is not model:
             m._model.calibration = None
-            if threshold == "micro_f1":
+            if threshold in AVERAGES:
                 continue
         p = m.predict_proba(X)
         m.set_params(threshold=threshold)
@@ -147,28 +148,54 @@ def test_samples_with_more_likely_labels_than_have_ranks(model, task):
     assert_array_equal(m.predict(X, threshold=threshold).toarray(), m.predict_proba(X) > threshold)
 
 
-def test_the_threshold_is_that_of_the_best_f1(model, task):
+@pytest.mark.parametrize("average", ["micro", "macro", "samples"])
+def test_the_threshold_is_that_of_the_best_f1(model, task, average):
     _, _, X_held, Y_held, _, _ = task
     truth = Y_held.toarray()
-    found = f1_score(truth, model.predict(X_held).toarray(), average="micro")
+
+    def score(threshold):
+        predicted = model.predict(X_held, threshold=threshold).toarray()
+        return f1_score(truth, predicted, average=average, zero_division=0)
+
+    found = score(f"{average}_f1")
     for threshold in np.linspace(0.02, 0.9, 45):
-        other = model.predict(X_held, threshold=threshold).toarray()
-        assert found >= f1_score(truth, other, average="micro") - 1e-9
+        assert found >= score(threshold) - 1e-9
+
+
+@pytest.mark.parametrize("average", ["micro", "macro", "samples"])
+@pytest.mark.parametrize("seed", range(5))
+def test_best_threshold_against_a_search(average, seed):
+    rng = np.random.default_rng(seed)
+    p = rng.integers(1, 20, size=(30, 12)) / 20  # many are equal
+    true = rng.random((30, 12)) < p**2 * rng.random(12)
+    true[:3], true[:, :2] = False, False
+    rows, labels = np.indices(p.shape).reshape(2, -1)
+    groups = {"micro": 0 * rows, "macro": labels, "samples": rows}[average]
+    n_true = np.bincount(groups[true.ravel()], minlength=groups.max() + 1)
+    found = best_threshold(p.ravel(), true.ravel(), np.ones(p.size), groups, n_true)
+
+    def score(threshold):
+        return f1_score(true, p > threshold, average=average, zero_division=0)
+
+    assert score(found) == pytest.approx(max(score(threshold) for threshold in (np.arange(20) + 0.5) / 20))
 
 
 def test_best_threshold_by_hand():
+    def best(p, true, counts, n_true):
+        return best_threshold(p, true, counts, np.zeros(len(p), dtype=int), [n_true])
+
     p, true = np.array([0.9, 0.8, 0.7, 0.2, 0.1]), np.array([True, True, False, True, False])
     # of 4 true labels one has no probability: F1 of the best n is 2/5, 4/6, 4/7, 6/8, 6/9
     one = np.ones(5)
-    assert best_threshold(p, true, one, 4) == pytest.approx(0.15)
-    assert best_threshold(p[:2], true[:2], one[:2], 2) == pytest.approx(0.4)
-    assert best_threshold(p, np.zeros(5, dtype=bool), one, 4) == 0.5
+    assert best(p, true, one, 4) == pytest.approx(0.15)
+    assert best(p[:2], true[:2], one[:2], 2) == pytest.approx(0.4)
+    assert best(p, np.zeros(5, dtype=bool), one, 4) == 0.5
     tied = np.array([0.5, 0.5, 0.1])
-    assert best_threshold(tied, np.array([True, False, False]), one[:3], 1) == pytest.approx(0.3)
+    assert best(tied, np.array([True, False, False]), one[:3], 1) == pytest.approx(0.3)
     # the fourth stands for nine labels: 2/5, 4/6, 4/7, 22/16, 22/17 of 4 and eight more true labels
     counts = np.array([1.0, 1, 1, 9, 1])
-    assert best_threshold(p, true, counts, 12) == pytest.approx(0.15)
-    assert best_threshold(p, np.array([True, True, False, False, False]), counts, 4) == pytest.approx(0.75)
+    assert best(p, true, counts, 12) == pytest.approx(0.15)
+    assert best(p, np.array([True, True, False, False, False]), counts, 4) == pytest.approx(0.75)
 
 
 def test_ranks_by_hand():
@@ -187,6 +214,12 @@ def as_pairs(scores, true):
         true.ravel(),
         np.ones(scores.size),
     )
+
+
+def groupings_of(true):
+    """Return the groupings of such pairs: all together, by label and by sample."""
+    rows, labels = np.indices(true.shape).reshape(2, -1)
+    return [(0 * rows, [true.sum()]), (labels, true.sum(axis=0)), (rows, true.sum(axis=1))]
 
 
 def test_pairs_below_the_ranks_stand_for_all_others():
@@ -213,7 +246,7 @@ def test_the_weights_minimise_the_loss():
     scores = -np.sort(-rng.normal(-1, 2, size=(400, 6)), axis=1)
     log_odds = 1.7 * scores - 0.4 * scores[:, :1] - 1.1 * np.log(np.arange(1, 7)) + 0.5
     true = rng.random(scores.shape) < expit(log_odds)
-    found = calibrate_labels(as_pairs(scores, true), 6, true.sum())
+    found = calibrate_labels(as_pairs(scores, true), 6, groupings_of(true))
     shares = 1 / np.arange(1, 7)
     u = np.stack(np.broadcast_arrays(scores, scores[:, :1], np.log(np.arange(1, 7)), 1.0), axis=-1)
 
@@ -235,9 +268,9 @@ def test_few_samples_are_trusted_little():
     scores = np.array([[2.0, -1.0, -3.0]])
     ranks = np.arange(1, 4)
     for true in ([[False] * 3], [[True] * 3], [[True, False, False]]):
-        found = calibrate_labels(as_pairs(scores, np.array(true)), 3, 3)
+        found = calibrate_labels(as_pairs(scores, np.array(true)), 3, groupings_of(np.array(true)))
         assert np.abs(found.log_odds(scores, scores[:, :1], ranks) - scores).max() < 3
-        assert 0 < found.threshold < 1
+        assert ((found.thresholds > 0) & (found.thresholds < 1)).all()
 
 
 def test_class_labels_have_a_temperature():
@@ -300,14 +333,18 @@ def test_bad_arguments(model, task):
     X, Y, X_held, Y_held, _, _ = task
     fresh = make().fit(X, Y)
     for threshold in (0, 1, -0.1, 1.5, np.nan, "f1", None):
-        match = "threshold must be a number between 0 and 1, 'micro_f1' or 'auto'. Got "
+        match = (
+            "threshold must be a number between 0 and 1, 'auto', 'micro_f1', 'macro_f1' or 'samples_f1'. Got "
+        )
         with pytest.raises(ValueError, match=match + re.escape(repr(threshold))):
             fresh.set_params(threshold=threshold).predict(X)
         with pytest.raises(ValueError, match="threshold"):
             make(threshold=threshold).fit(X, Y)
         fresh.set_params(threshold="auto")
-    with pytest.raises(ValueError, match=r"Call calibrate\(X, y\) with some, fit with early_stopping"):
-        fresh.predict(X, threshold="micro_f1")
+    for name in AVERAGES:
+        match = rf"threshold='{name}' is learned .*Call calibrate\(X, y\) with some, fit with early_stopping"
+        with pytest.raises(ValueError, match=match):
+            fresh.predict(X, threshold=name)
     for min_labels in (-1, 1.5, "a"):
         with pytest.raises(ValueError, match="min_labels must be an int of at least 0"):
             fresh.predict(X, min_labels=min_labels)

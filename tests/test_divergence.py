@@ -12,12 +12,13 @@ from sklearn_slide import SlideClassifier
 from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import precision_at_k
 
-SCALES = [1e-6, 1e-3, 1e3, 1e6]
+SCALES = [1e-6, 1e6]
 NETWORKS = [
     {},
     {"solver": "adam", "learning_rate_init": 0.001},
     {"hidden_layer_sizes": (16, 12), "activation": "relu"},
-    {"activation": "tanh", "loss": "softmax"},
+    {"activation": "tanh"},
+    {"loss": "softmax"},
     {"hidden_layer_sizes": ()},
 ]
 

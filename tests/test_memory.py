@@ -61,6 +61,32 @@ def test_estimated_memory_is_what_a_fit_takes(params):
     assert 0.9 * estimate < peak < 1.15 * estimate, (peak, estimate)
 
 
+@pytest.mark.parametrize(
+    ("early_stopping", "n_samples", "kept"),
+    [("auto", 120, True), ("auto", 119, False), (True, 20, True), (False, 120, False)],
+)
+def test_best_weights_count_where_they_are_kept(data, monkeypatch, early_stopping, n_samples, kept):
+    noted = []
+
+    def note(*args):
+        noted.append(args[-1])
+        return 2**60  # more than there is, so that nothing is trained
+
+    monkeypatch.setattr("sklearn_slide._fitting.AUTO_STOPPING", 120)
+    monkeypatch.setattr("sklearn_slide._fitting.fit_bytes", note)
+    X, Y = (part[:n_samples] for part in data)
+    model = make(early_stopping=early_stopping)
+    model.estimate_memory(X, Y)
+    for call in (model.fit, model.partial_fit):
+        with pytest.raises(MemoryError):
+            call(X, Y)
+    assert noted == [kept, kept, False]
+    if early_stopping:
+        with pytest.raises(MemoryError):
+            model.fit(X, Y, X_val=X, y_val=Y)
+        assert noted[-1] is True
+
+
 @pytest.mark.parametrize("n_known", [10_000, 20_000])
 @pytest.mark.parametrize(
     "params",

@@ -28,10 +28,10 @@ def make_rows(n_samples, seed):
 
 @cache
 def train(kind="direct", family="simhash", hash_length=2, n_tables=20):
-    """Return a Model with direct weights, without, or without and with two hidden layers."""
+    """Return a Model with direct weights, without ("plain"), or with them and two hidden layers ("deep")."""
     Y = sp.random(300, N_LABELS, density=0.01, format="csr", random_state=np.random.default_rng(1))
     lsh = LSH(family, n_tables=n_tables, hash_length=hash_length)
-    sizes, limit = (16, 12) if kind == "deep" else (16,), 1000 if kind == "direct" else 0
+    sizes, limit = (16, 12) if kind == "deep" else (16,), 0 if kind == "plain" else 1000
     return train_model(make_rows(300, 0), Y > 0, lsh=lsh, direct_limit=limit, hidden_layer_sizes=sizes)
 
 

@@ -26,7 +26,7 @@ NETWORKS = [
     {"loss": "softmax"},
     {"direct_limit": 0},
     {"hidden_layer_sizes": ()},
-    {"hidden_layer_sizes": (16, 12), "activation": "tanh"},
+    {"hidden_layer_sizes": (16, 12), "activation": "relu"},
     {"init": "random"},
 ]
 

@@ -94,8 +94,7 @@ def test_repetition_of_classes(weights):
         ("adagrad", "sigmoid", np.linspace(0, 4, 12)),
         ("adagrad", "softmax", np.linspace(0, 4, 12)),
         ("adagrad", "sigmoid+softmax", np.linspace(0, 4, 12)),
-        ("adam", "softmax", None),
-        ("adam", "sigmoid", np.linspace(0, 4, 12)),
+        ("adam", "sigmoid", None),
     ],
 )
 def test_weights_multiply_the_loss_of_the_reference(solver, loss, label_weight):
