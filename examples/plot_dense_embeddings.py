@@ -92,11 +92,10 @@ print(f"embedding, relu units: P@1 {precision_at_k(Y_test, labels, k=1):.3f}")
 # %%
 # The picture
 # -----------
-# Words win here, and by more with more texts. The embedding has thrown away the rare words, and these name
-# the rare labels; more tagged texts cannot bring them back. With the fewest texts both together are the best,
-# since few words were seen by then. Later the embedding is in the way: it takes half of the length of a row.
-# An SVD learned from the same texts knows nothing that the words do not say. An encoder that was trained on
-# far more text does: try yours in the same three ways.
+# Words win, and by more with more texts. The embedding has thrown away the rare words, and these name the
+# rare labels; more tagged texts cannot bring them back. Side by side, the embedding takes half of the length
+# of a row, and adds nothing: an SVD learned from the same texts knows nothing that the words do not say. An
+# encoder that was trained on far more text does: try yours in the same three ways.
 fig, ax = plt.subplots(figsize=(8.5, 4.8), layout="constrained")
 looks = zip(("#1f5fa8", "#d55e00", "#009e73"), "os^", strict=True)
 for (name, values), (colour, marker) in zip(scores.items(), looks, strict=True):
