@@ -69,19 +69,17 @@ for name, each in models.items():
 # Several processes, one file
 # ---------------------------
 # ``mmap_mode="r"`` maps the arrays of the file instead of reading them. The pages are read when they are
-# needed, and processes that map the same file share them. Only load files that you trust: a pickle can run
-# any code.
+# needed, and processes that map the same file share them. What is printed is the memory that each process has
+# for itself. Only load files that you trust: a pickle can run any code.
 
 
 def own_memory():
-    """Return the bytes of this process that it shares with no other, and those that it does, or None."""
+    """Return the megabytes that this process has written to, or None where that cannot be known."""
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     except OSError:  # not on Linux
         return None
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
-    own = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
-    return 1024 * own, 1024 * (kilobytes["Shared_Clean"] + kilobytes["Shared_Dirty"])
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) * 1024 / 1e6
 
 
 def serve(file, mmap_mode, rows):
@@ -90,12 +88,11 @@ def serve(file, mmap_mode, rows):
     served = joblib.load(file, mmap_mode=mmap_mode)
     labels, _ = served.predict_top_k(rows, k=5)
     after = own_memory()
-    return labels, None if after is None else (after[0] - before[0]) / 1e6
+    return labels, None if after is None else round(after - before, 1)
 
 
 halves = [X_test[::2], X_test[1::2]]
 expected = [models["compact, float32"].predict_top_k(half, k=5)[0] for half in halves]
-memory = {}
 for mmap_mode in (None, "r"):
     with joblib.Parallel(n_jobs=2) as parallel:
         for _ in range(2):  # in the second round, what the first call loads and allocates is there
