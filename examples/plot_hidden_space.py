@@ -78,7 +78,10 @@ print(f"the nearest label has the same subject: {agree:.0%}; two labels by chanc
 # A map
 # -----
 # ``TSNE`` lays the labels out in two dimensions so that near ones stay near. Distances between far groups
-# mean nothing. The colours are the broad subjects, added afterwards.
+# mean nothing. The colours are the broad subjects, added afterwards: animals, plants, people, places and
+# things that people make come to lie by themselves. People fall into groups: artists and thinkers, workers,
+# the law, religion. Not all neighbours make sense. A label with few texts, such as *cheese* above, has some
+# that came by chance.
 xy = TSNE(metric="cosine", init="pca", perplexity=25, random_state=0).fit_transform(vectors)
 shown = {
     5: ("animals", "#d55e00"),

@@ -209,8 +209,9 @@ save(fig, "active")
 # A step
 # ------
 # The loss compares each score with what it should be. The *residual* is the difference: the probability of a
-# negative, the probability less 1 of a true label. Most residuals are nearly 0, and these labels are left
-# alone. The others move: the vector of a label goes by a step along ``h``, towards it or away.
+# negative, the probability less 1 of a true label. Most residuals are small, and labels with one below 0.001
+# are left alone. The vector of a label goes by a step along ``h``, towards it or away, the longer the larger
+# its residual.
 target = np.isin(active, true)
 residuals = expit(z[active]) - target
 print(f"{np.sum(np.abs(residuals) > 1e-3)} of {len(active)} residuals are above 0.001")
