@@ -1,13 +1,14 @@
 """Samples -> scores of labels by ridge regression in closed form."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
+from sklearn_slide._core.centroids import sum_hidden_vectors
 from sklearn_slide._core.direct import Direct
-from sklearn_slide._core.layers import Layer, Network
+from sklearn_slide._core.layers import Identity, Layer, Network
 from sklearn_slide._core.pairs import common_features
 from sklearn_slide._core.parallel import blas_threads, count_threads
 from sklearn_slide._first_weights import count_products, find_pairs
@@ -63,11 +64,6 @@ class Ridge:
         """Return what multiplies the axes of features with direct weights, and of others: (2, n_axes)."""
         return np.array([within - beyond, within], dtype=np.float32)
 
-    def first_axes(self, n_axes):
-        """Return the Ridge of the first axes alone."""
-        axes, sums = (np.ascontiguousarray(matrix[:, :n_axes]) for matrix in (self.axes, self.sums))
-        return replace(self, axes=axes, squares=self.squares[:n_axes], sums=sums)
-
     def lengths(self, factors):
         """Compute the |w_y|, 1 for those of 0, for each of several factors: float64 (n_labels, n_factors)."""
         beyond, within = np.array([first for first, _ in factors]), np.array([rest for _, rest in factors])
@@ -99,10 +95,11 @@ def fit_ridge(samples, n_features, n_labels, n_axes, seed, n_jobs):
     direct = find_pairs(samples, crowded, n_labels, n_labels, 1.0, n_jobs)
     x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, n_features))
     squares, axes = principal_axes(x, samples.weights, n_axes, seed, n_jobs)
-    indptr, indices = samples.y
-    weights = np.repeat(samples.weights, np.diff(indptr))
-    targets = sp.csr_array((weights, indices, indptr), shape=(x.shape[0], n_labels))
-    return Ridge(axes, squares, np.ascontiguousarray(targets.T.tocsr() @ (x @ axes)), direct, crowded)
+    hidden = Layer(axes, np.zeros((1, len(squares)), dtype=np.float32))
+    output = Layer(np.zeros((n_labels, len(squares)), dtype=np.float32), np.zeros((n_labels, 1), np.float32))
+    network = Network(hidden, None, output, None, Identity())
+    sums = sum_hidden_vectors(samples, network, n_jobs)
+    return Ridge(axes, squares, sums, direct, crowded)
 
 
 def principal_axes(x, weights, n_axes, seed, n_jobs):

@@ -69,8 +69,9 @@ def test_all_axes_give_the_closed_form(task, most_pairs, weighted, monkeypatch):
 
 def test_beyond_the_axes_all_squares_are_the_tail(task):
     X, Y = task
-    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 100, 0, 1).first_axes(5)
-    ridge.penalty, ridge.tail = 0.5, 0.3
+    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 100, 0, 1)
+    axes, sums = (np.ascontiguousarray(matrix[:, :5]) for matrix in (ridge.axes, ridge.sums))
+    ridge = replace(ridge, axes=axes, sums=sums, squares=ridge.squares[:5], penalty=0.5, tail=0.3)
     _, s, rows = np.linalg.svd(X.toarray().astype(float), full_matrices=False)
     squares = np.append(s[:5] ** 2, np.full(N_FEATURES - 5, 0.3))
     expected = rows.T @ np.diag(1 / (squares + 0.5)) @ rows @ (X.T @ Y).toarray()
@@ -123,7 +124,8 @@ def judged(task):
     """Return a Judge with the samples of the task, networks of two ridges, and the first of these."""
     X, Y = task
     ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 4, 0, 1)
-    networks = [ridge.network(ACTIVATIONS["identity"]), ridge.first_axes(2).network(ACTIVATIONS["identity"])]
+    rough = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 2, 0, 1)
+    networks = [each.network(ACTIVATIONS["identity"]) for each in (ridge, rough)]
     return Judge(to_samples(X, Y), networks, (1, 3), 1), networks, ridge
 
 
