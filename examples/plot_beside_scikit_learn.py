@@ -35,7 +35,7 @@ picture = sys.argv[1] if len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "b
 # %%
 # The task
 # --------
-# 5,000 entries of WordNet with their labels, the 200 that are most frequent, and words that two entries have.
+# 4,000 entries of WordNet with their labels, the 200 that are most frequent, and words that two entries have.
 # The targets of the bundled data are of uint8, in which scikit-learn's estimators mix up the labels if these
 # are more than 256: ``astype`` makes them safe.
 train, test = (load_wordnet(part, vectorize=True) for part in ("train", "test"))
@@ -43,7 +43,7 @@ counts = np.bincount(train.target.indices, minlength=train.target.shape[1])
 by_frequency = np.argsort(-counts, kind="stable")
 
 
-def make_task(n_labels, n_texts=5000):
+def make_task(n_labels, n_texts=4000):
     """Return X, Y, X_test, Y_test of the texts with one of the most frequent labels."""
     parts = []
     for part, n in ((train, n_texts), (test, 2000)):
@@ -72,7 +72,7 @@ def one_vs_rest_sgd():
 estimators = {
     "SlideClassifier": SlideClassifier(random_state=0, n_jobs=2),
     "one-vs-rest, logistic regression": OneVsRestClassifier(
-        LogisticRegression(solver="liblinear", C=10), n_jobs=2
+        LogisticRegression(solver="liblinear", C=10, tol=0.01), n_jobs=2
     ),
     "one-vs-rest, SGD": one_vs_rest_sgd(),
     "MLPClassifier": MLPClassifier(

@@ -32,7 +32,7 @@ picture = sys.argv[1] if len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "d
 # %%
 # Three kinds of X
 # ----------------
-# 20,000 entries of WordNet, and the 1,500 labels that are most frequent. The embedding is learned from all
+# 15,000 entries of WordNet, and the 1,500 labels that are most frequent. The embedding is learned from all
 # texts of the training part, with and without a chosen label: an encoder needs no tags, so it can learn from
 # more texts than the classifier. Rows are scaled to length 1, as TF-IDF does.
 train, test = (load_wordnet(part, vectorize=True) for part in ("train", "test"))
@@ -52,7 +52,7 @@ def entries(part, n=None):
     return words, normalize(svd.transform(words)).astype(np.float32), Y[rows]
 
 
-words, dense, Y = entries(train, 20_000)
+words, dense, Y = entries(train, 15_000)
 words_test, dense_test, Y_test = entries(test)
 kinds = {
     "words (TF-IDF)": (words, words_test),
@@ -70,7 +70,7 @@ for name, (X, _) in kinds.items():
 # --------------------------------
 # The same classifier on each kind of X, with 1,000 tagged texts and more. A dense row of 100 numbers costs
 # more than a sparse one of a dozen words: the time of the largest fit is printed too.
-sizes = [1000, 3000, 8000, 20_000]
+sizes = [1000, 4000, 15_000]
 scores = {name: [] for name in kinds}
 for name, (X, X_test) in kinds.items():
     for size in sizes:

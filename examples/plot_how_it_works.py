@@ -59,7 +59,8 @@ X, X_test = vectorizer.fit_transform(texts), vectorizer.transform(test_texts)
 model = SlideClassifier((128,), n_active=100, random_state=0).fit(X, Y)
 row = next(i for i, text in enumerate(test_texts) if text.startswith("ladle:"))
 x, true = X_test[[row]], Y_test[[row]].indices
-print(test_texts[row], "->", ", ".join(names[true]))
+print(test_texts[row])
+print("true labels:", ", ".join(names[true]))
 
 # %%
 # Words, and a hidden vector

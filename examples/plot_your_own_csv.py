@@ -12,6 +12,7 @@ then does what matters most: it looks at the errors. Run it with
 import csv
 import sys
 import tempfile
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -55,7 +56,7 @@ with file.open("w", newline="", encoding="utf-8") as opened:
 with file.open(newline="", encoding="utf-8") as opened:
     rows = list(csv.DictReader(opened))
 for row in rows[:3]:
-    print(row)
+    print(textwrap.shorten(row["text"], 75), "|", row["tags"])
 tagged = [row for row in rows if row["tags"]]
 print(f"{len(rows):,} rows, {len(rows) - len(tagged):,} of them without a tag")
 texts = [row["text"] for row in tagged]
@@ -85,7 +86,7 @@ model = SlideClassifier(n_jobs=-1, random_state=0).fit(X, Y)
 columns, chances = model.predict_top_k(X_new, k=20, scores="probability")
 decided = binarizer.inverse_transform(model.predict(X_new))
 for i in range(4):
-    print(new_texts[i])
+    print(textwrap.shorten(new_texts[i], 100))
     print("    true:", ", ".join(new_tags[i]))
     best = zip(binarizer.classes_[columns[i, :3]], chances[i], strict=False)
     print("    best:", ", ".join(f"{name} {chance:.0%}" for name, chance in best))
@@ -114,8 +115,10 @@ mixed = Counter(
 )
 surest = wrong[np.argsort(-chances[wrong, 0])[:6]]
 for i in surest:
-    name = binarizer.classes_[columns[i, 0]]
-    print(f"{chances[i, 0]:.0%} {name}, true: {', '.join(new_tags[i])}; {new_texts[i]}")
+    print(textwrap.shorten(new_texts[i], 100))
+    print(
+        f"    said: {binarizer.classes_[columns[i, 0]]} {chances[i, 0]:.0%}, true: {', '.join(new_tags[i])}"
+    )
 
 # %%
 # Most texts have a true tag in the first three places. The tags that are mixed up lie close together: two
