@@ -38,8 +38,8 @@ class Best:
         self._copy = self._copied()
 
     def offer(self, score, epoch, is_last):
-        """Take the score after an epoch, from 1 on; one as good as that of the start is better."""
-        if score > self.score or (self.epoch == 0 and score == self.score):
+        """Take the score after an epoch, from 1 on; of equal ones the later is better: it has learned more."""
+        if score >= self.score:
             self.score, self.epoch = score, epoch
             self._copy = None if is_last else self._copied()
 
