@@ -12,6 +12,7 @@ these pictures. Run it with
 
 import sys
 import tempfile
+import textwrap
 from copy import deepcopy
 from pathlib import Path
 
@@ -59,7 +60,7 @@ X, X_test = vectorizer.fit_transform(texts), vectorizer.transform(test_texts)
 model = SlideClassifier((128,), n_active=100, random_state=0).fit(X, Y)
 row = next(i for i, text in enumerate(test_texts) if text.startswith("ladle:"))
 x, true = X_test[[row]], Y_test[[row]].indices
-print(test_texts[row])
+print(textwrap.fill(test_texts[row], 100))
 print("true labels:", ", ".join(names[true]))
 
 # %%
