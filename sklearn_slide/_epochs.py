@@ -38,7 +38,7 @@ class Best:
         self._copy = self._copied()
 
     def offer(self, score, epoch, is_last):
-        """Take the score after an epoch, from 1 on; of equal ones the later is better: it has learned more."""
+        """Take the score after an epoch, from 1 on; the later of equal ones, having learned more, wins."""
         if score >= self.score:
             self.score, self.epoch = score, epoch
             self._copy = None if is_last else self._copied()

@@ -72,7 +72,8 @@ def _choose_columns(x):
     """Return exponents for the columns of x, a CSR array, or None if none is far from the median size.
 
     The size of a column is the median of its values that are not 0, without their signs, which one of them
-    that is far off does not move. Of columns that are filled in most rows, all or none are changed.
+    that is far off does not move. Of columns that are filled in most rows, all or none are changed; where
+    those are the fewer, as an embedding beside words, they are made smaller only.
     """
     x = abs(x)
     x.eliminate_zeros()
@@ -87,7 +88,10 @@ def _choose_columns(x):
     is_off, is_full = np.abs(off) > _OCTAVES_OFF, 2 * n_filled[filled] > x.shape[0]
     if (is_off & is_full).any():
         is_off |= is_full
-    columns[filled] = np.where(is_off, -np.rint(off), 0)
+    exponents = np.where(is_off, -np.rint(off), 0)
+    if 2 * is_full.sum() < len(filled):
+        exponents[is_full] = np.minimum(exponents[is_full], 0)
+    columns[filled] = exponents
     return columns if columns.any() else None
 
 

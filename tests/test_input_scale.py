@@ -51,6 +51,19 @@ def test_of_sparse_columns_only_those_far_off_are_changed(table):
     assert_array_equal(choose_scale(as_rows(X), 9).columns, [9, -9, 0, 0, 0, 0, 0, -7, 0])
 
 
+@pytest.mark.parametrize(("octaves", "expected"), [(-7, 0), (7, -7)])
+def test_a_few_full_columns_beside_words_are_made_smaller_only(octaves, expected):
+    rng = np.random.default_rng(0)
+    words = sp.random(400, 30, density=0.2, random_state=0, format="csr", dtype=np.float32)
+    words.data[:] = 1
+    full = np.where(rng.random((400, 5)) < 0.5, -1, 1) * np.float32(2.0) ** octaves
+    columns = choose_scale(as_rows(sp.csr_array(sp.hstack([words, full]), dtype=np.float32)), 35).columns
+    if expected:
+        assert_array_equal(columns, [0] * 30 + [expected] * 5)
+    else:
+        assert columns is None
+
+
 def test_columns_of_like_sizes_stay_as_they_are(data):
     X, _ = data
     assert choose_scale(as_rows(X), 40).columns is None
