@@ -239,6 +239,9 @@ class FittingMixin:
             n_axes = model.network.n_units * (1 if gained > 0 else _WIDER)
             ridge = choose_ridge(model, samples, held_out, n_axes, self.n_jobs)
             self._take(replace(model, ridge=ridge))
+            if self.verbose:
+                chosen = "does not help" if ridge is None else f"stands beside it, {ridge.n_units} axes"
+                print(f"Training gained little; ridge regression {chosen}.", flush=True)
 
     def _start_of_all(self, models, n_epochs, samples):
         """Take the first weights of all Samples for Models that became no better by training with a part.

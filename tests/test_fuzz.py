@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide._core import retrieval as retrieval_module
 
-N_EXAMPLES = int(os.environ.get("SKLEARN_SLIDE_FUZZ_EXAMPLES", "400"))
+N_EXAMPLES = int(os.environ.get("SKLEARN_SLIDE_FUZZ_EXAMPLES", "100"))
 CONTAINERS = [
     sp.csr_matrix,
     sp.csr_array,

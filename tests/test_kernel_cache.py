@@ -13,6 +13,8 @@ from sklearn.base import is_classifier
 
 from sklearn_slide._core.compilation import _KernelFiles
 
+pytestmark = pytest.mark.kernels
+
 ROUND = """
 import numpy as np
 from sklearn_slide._core.matrices import float_rows, quantize

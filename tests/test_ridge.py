@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from helpers import all_scores, make, no_report, to_samples
+from helpers import all_scores, make, make_model, no_report, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import SlideClassifier, _fitting, _ridge, _ridge_choice
@@ -16,7 +16,7 @@ from sklearn_slide._core.direct import add_pairs
 from sklearn_slide._core.layers import ACTIVATIONS
 from sklearn_slide._ranker import Ranker
 from sklearn_slide._ridge import fit_ridge, principal_axes
-from sklearn_slide._ridge_choice import Judge, choose_ridge, choose_share, choose_weights
+from sklearn_slide._ridge_choice import Judge, can_have_ridge, choose_ridge, choose_share, choose_weights
 from sklearn_slide._shards import join_shards, split_classifier
 from sklearn_slide.datasets import make_xmc_classification
 
@@ -301,9 +301,11 @@ def small_data(monkeypatch):
     monkeypatch.setattr(_fitting, "MOST_HELD_OUT", 10**6)
 
 
-def test_fit_takes_it_where_it_ranks_better(small_data):
+def test_fit_takes_it_where_it_ranks_better(small_data, capsys):
     X, Y = halves()
-    model = make(validation_fraction=0.3, hidden_layer_sizes=(30,)).fit(X, Y)
+    model = make(validation_fraction=0.3, hidden_layer_sizes=(30,), verbose=1).fit(X, Y)
+    axes = model._model.ridge.n_units
+    assert f"ridge regression stands beside it, {axes} axes.\n" in capsys.readouterr().out
     assert model._model.ridge is not None
     assert model.best_validation_score_ > max(model.validation_scores_)
     assert model._model.calibration is not None
@@ -312,11 +314,17 @@ def test_fit_takes_it_where_it_ranks_better(small_data):
 
 
 @pytest.mark.parametrize(
-    "params", [{"activation": "relu"}, {"hidden_layer_sizes": ()}, {"hidden_layer_sizes": (30, 8)}]
+    ("settings", "expected"),
+    [
+        ({}, True),
+        ({"activation": "relu"}, False),
+        ({"hidden_layer_sizes": (30, 8)}, False),
+        ({"hidden_layer_sizes": (), "direct_limit": 0}, False),
+    ],
 )
-@pytest.mark.filterwarnings("ignore:hidden_layer_sizes")
-def test_other_networks_stand_alone(small_data, params):
-    assert make(**params).fit(*halves())._model.ridge is None
+def test_other_networks_stand_alone(task, settings, expected):
+    model = make_model(to_samples(*task), N_FEATURES, N_LABELS, **settings)
+    assert can_have_ridge(model.network) == expected
 
 
 def test_where_training_gained_it_is_not_tried(small_data, monkeypatch):
@@ -348,7 +356,8 @@ def test_first_weights_of_all_samples_keep_the_calibration_of_a_part(small_data,
         return calibrate(self, X, y)
 
     monkeypatch.setattr(SlideClassifier, "_calibrate", note)
-    model = make(scoring=lambda *args: next(told), activation="relu").fit(*halves())
+    monkeypatch.setattr(_fitting, "choose_ridge", lambda *args: None)
+    model = make(scoring=lambda *args: next(told)).fit(*halves())
     assert (model._model.network.output.weights != calibrated[0]).any()
     assert model._model.calibration is not None
 

@@ -137,6 +137,7 @@ CASES = [
 ]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     ("activation", "sizes", "loss", "solver", "direct_limit"),
     [(*network, *way) for *network, ways in CASES for way in ways],
