@@ -100,8 +100,7 @@ class SlideClassifier(
     threshold : float or {'auto', 'micro_f1', 'macro_f1', 'samples_f1'}, default='auto'
         The probability, between 0 and 1, above which `predict` says a label of an indicator. A name takes the
         one of the best F1 on the samples of the calibration (see `calibrate`): of all pairs together, or the
-        mean over labels or samples. 'auto' is 'micro_f1', or 0.5 without a calibration. It can be changed in
-        a fitted classifier.
+        mean over labels or samples. 'auto' is 'micro_f1', or 0.5 without a calibration. It may change later.
 
     max_iter : int, default=3
         The number of epochs at most.
@@ -152,8 +151,7 @@ class SlideClassifier(
         all processors. Several threads update the weights without locks: two fits then differ slightly.
 
     verbose : bool or int, default=False
-        Whether to print a line for each epoch, and every five seconds of a prediction; 2 adds lines within
-        long epochs.
+        Whether to print a line for each epoch and five seconds of a prediction, and with 2 within epochs.
 
     Attributes
     ----------
@@ -369,8 +367,10 @@ class SlideClassifier(
             if several and of_network.end(lambda: self._as_if_stopped(models)):
                 break
         self._take(join(models))
+        if learn_all:
+            held_out = self._encode(held_out, labels, scale)._replace(label_weights=samples.label_weights)
         if learn_all and not going_on:
-            self._choose_ridge(samples, self._encode(held_out, labels, scale))
+            self._choose_ridge(samples, held_out)
         if validation is not None:
             if several or self._model.ridge is not None:
                 self.best_validation_score_ = validation.score(self)
@@ -378,7 +378,7 @@ class SlideClassifier(
         if learn_all and not going_on and 0 in n_epochs:
             self._start_of_all(models, n_epochs, self._encode(everything, labels, scale))
         elif learn_all and min(n_epochs) == self.max_iter:
-            self._learn_held_out(held_out, labels, scale, samples, rates[-2:])
+            self._learn_held_out(held_out, rates[-2:])
         task.end(lambda: self._as_if_stopped([self._model]))
         return self
 

@@ -258,12 +258,11 @@ class FittingMixin:
             started.append(one)
         self._take(replace(join(started), ridge=model.ridge, calibration=model.calibration))
 
-    def _learn_held_out(self, held_out, labels, scale, samples, rates):
-        """Pass over samples that were set aside, at rates of the last epoch over the others, Samples.
+    def _learn_held_out(self, held_out, rates):
+        """Pass over Samples that were set aside, at rates of the last epoch over the others.
 
         Labels and pairs that only they have start from them.
         """
-        held_out = self._encode(held_out, labels, scale)._replace(label_weights=samples.label_weights)
         model = self._model
         learn_of(model, held_out, self.n_jobs)
         trainer = Trainer(model, held_out, TrainingSettings.of(self))
