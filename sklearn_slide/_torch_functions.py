@@ -1,10 +1,13 @@
 """Scores and losses of active labels, with their derivatives, as functions of autograd."""
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
+from sklearn_slide import _torch_kernels as kernels
 from sklearn_slide._core import sampled
 from sklearn_slide._core.exact import merge_top_k
 from sklearn_slide._core.parallel import blocks
@@ -23,19 +26,28 @@ def refuse_graph():
         )
 
 
-def score(input, weight, bias, batch, layer):
-    """Score the active labels of ActiveRows, the arrays of input (N, in): (N, A), -inf after the last."""
-    return _Score.apply(input, weight, bias, batch, layer)
+class Call(NamedTuple):
+    """A call of a layer, with the arrays of its tensors."""
+
+    batch: sampled.ActiveRows
+    arrays: sampled.Fused
+    layer: nn.Module
+
+
+def score(input, weight, bias, call):
+    """Score the active labels of a Call with input (N, in): (N, A), -inf after the last."""
+    return _Score.apply(input, weight, bias, call)
 
 
 class _Score(torch.autograd.Function):
     """z = w_y . h + b_y of the active labels y; gradients by h, and by the rows of active labels alone."""
 
     @staticmethod
-    def forward(ctx, input, weight, bias, batch, layer):
-        logits, arrays = np.empty(batch.labels.shape, dtype=batch.h.dtype), layer._as_arrays()
+    def forward(ctx, input, weight, bias, call):
+        batch, arrays, layer = call
+        logits = np.empty(batch.labels.shape, dtype=batch.h.dtype)
         run_rows(
-            lambda start, stop: sampled.score_active(batch, start, stop, arrays.output, logits),
+            lambda start, stop: kernels.score_active(logits.dtype, batch, start, stop, arrays.output, logits),
             len(logits),
             layer.n_jobs,
             logits.shape[1] * batch.h.shape[1],
@@ -43,38 +55,40 @@ class _Score(torch.autograd.Function):
         ctx.fused = layer.fused and ctx.needs_input_grad[1]
         # autograd watches over what is saved; it need not see that the fused step writes on the weights
         ctx.save_for_backward(input, *(() if ctx.fused else (weight,)))
-        ctx.layer, ctx.batch, ctx.arrays, ctx.stepped = layer, batch, arrays, False
+        ctx.call, ctx.stepped = call, False
         return torch.from_numpy(logits)
 
     @staticmethod
     def backward(ctx, gradient):
         refuse_graph()
         _ = ctx.saved_tensors  # raises RuntimeError where input or weight were written on since
-        layer, batch, by_input, by_weight, by_bias = ctx.layer, ctx.batch, None, None, None
+        (batch, arrays, layer), by_input, by_weight, by_bias = ctx.call, None, None, None
         residuals = gradient.contiguous().numpy()
         work = residuals.shape[1] * batch.h.shape[1]
         if ctx.fused and count_parts(len(residuals), layer.n_jobs, work) == 1:
-            return _step_alone(ctx, batch, residuals), None, None, None, None
+            return _step_alone(ctx, residuals), None, None, None
         if ctx.needs_input_grad[0]:
-            out, weights = np.empty_like(batch.h), ctx.arrays.output.weights
+            out, weights = np.empty_like(batch.h), arrays.output.weights
             run_rows(
-                lambda start, stop: sampled.input_gradients(batch, start, stop, residuals, weights, out),
+                lambda start, stop: kernels.input_gradients(
+                    out.dtype, batch, start, stop, residuals, weights, out
+                ),
                 len(out),
                 layer.n_jobs,
                 work,
             )
             by_input = torch.from_numpy(out)
         if ctx.fused:
-            _step(ctx, batch, residuals)
+            _step(ctx, residuals)
         elif ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             by_weight, by_bias = _weight_gradients(layer, batch, residuals)
-        return by_input, by_weight, by_bias if ctx.needs_input_grad[2] else None, None, None
+        return by_input, by_weight, by_bias if ctx.needs_input_grad[2] else None, None
 
 
 def _entries(layer, batch, residuals):
     """Sort the residuals by label."""
     counts = layer._borrow_counts()
-    entries = sampled.list_entries(batch, residuals, counts)
+    entries = kernels.list_entries(residuals.dtype, batch, residuals, counts)
     layer._return_counts(counts)
     return entries
 
@@ -85,14 +99,15 @@ def _run_labels(function, layer, batch, entries):
     run_rows(function, n, layer.n_jobs, len(entries.rows) / max(n, 1) * batch.h.shape[1])
 
 
-def _step_alone(ctx, batch, residuals):
+def _step_alone(ctx, residuals):
     """Step the active labels in place, in one call, and return the gradient by the input, or None."""
     _refuse_second_step(ctx)
-    layer, (n_rows, n_units) = ctx.layer, batch.h.shape
+    batch, arrays, layer = ctx.call
+    n_rows, n_units = batch.h.shape
     wanted, counts = ctx.needs_input_grad[0], layer._borrow_counts()
     out = np.empty((n_rows if wanted else 0, n_units), dtype=np.float32)
     rate = np.float32(layer.learning_rate)
-    n_broken = sampled.step_batch(batch, residuals, counts, ctx.arrays, rate, out)
+    n_broken = kernels.step_batch(None, batch, residuals, counts, arrays, rate, out)
     layer._return_counts(counts)
     _refuse_broken(n_broken, n_rows)
     return torch.from_numpy(out) if wanted else None
@@ -117,14 +132,14 @@ def _refuse_broken(n_broken, n_rows):
         )
 
 
-def _step(ctx, batch, residuals):
+def _step(ctx, residuals):
     """Step the active labels in place."""
     _refuse_second_step(ctx)
-    layer, fused = ctx.layer, ctx.arrays
+    batch, fused, layer = ctx.call
     entries, rate = _entries(layer, batch, residuals), np.float32(layer.learning_rate)
     _refuse_broken(entries.n_broken, len(batch.h))
     _run_labels(
-        lambda first, last: sampled.step_labels(batch.h, entries, first, last, fused, rate),
+        lambda first, last: kernels.step_labels(None, batch.h, entries, first, last, fused, rate),
         layer,
         batch,
         entries,
@@ -143,7 +158,9 @@ def _weight_gradients(layer, batch, residuals):
         rows, biases = torch.zeros_like(weight), weight.new_zeros(len(weight))
     out = rows.detach().numpy(), biases.numpy()
     _run_labels(
-        lambda first, last: sampled.weight_gradients(batch.h, entries, first, last, places, *out),
+        lambda first, last: kernels.weight_gradients(
+            residuals.dtype, batch.h, entries, first, last, places, *out
+        ),
         layer,
         batch,
         entries,
@@ -167,18 +184,19 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, labels, n_true, mixture, reduction):
-        scores = sampled.Scores(logits.detach().numpy(), labels.numpy(), n_true.numpy())
+        scores = sampled.Scores(
+            *(tensor.detach().contiguous().numpy() for tensor in (logits, labels, n_true))
+        )
         residuals = np.empty_like(scores.logits)
         values = np.empty(len(residuals), dtype=residuals.dtype)
-        sampled.loss_rows(scores, 0, len(values), mixture, residuals, values)
-        ctx.residuals, ctx.reduction, values = (
-            torch.from_numpy(residuals),
-            reduction,
-            torch.from_numpy(values),
+        kernels.loss_rows(
+            tuple(part.dtype for part in scores), scores, 0, len(values), mixture, residuals, values
         )
-        if reduction == "none":
-            return values
-        return values.sum() if reduction == "sum" else values.mean()
+        ctx.residuals, ctx.reduction = torch.from_numpy(residuals), reduction
+        if reduction != "none":
+            total = values.sum()
+            values = np.asarray(total if reduction == "sum" else total / len(values), dtype=residuals.dtype)
+        return torch.from_numpy(values)
 
     @staticmethod
     def backward(ctx, gradient):

@@ -6,17 +6,17 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 
-from sklearn_slide._core.sampled import longest
+from sklearn_slide import _torch_kernels as kernels
 
 FLOATS = (torch.float32, torch.float64)
 
 
-def check_input(input, weight, fused):
-    """Raise ValueError or TypeError unless input and weight are what the kernels take."""
+def check_input(input, weight, bias, fused):
+    """Raise ValueError or TypeError unless input, weight and bias are what the kernels take."""
     if not isinstance(input, torch.Tensor):
         raise TypeError(f"input must be a tensor. Got {type(input).__name__}; use torch.as_tensor(input).")
     for name, tensor in (("input", input), ("weight", weight)):
-        if tensor.device.type != "cpu":
+        if not tensor.is_cpu:
             raise ValueError(
                 f"{name} is on the device {tensor.device}, and active labels are computed on the CPU alone. "
                 f"Move it by .to('cpu'); a model may have its other layers elsewhere."
@@ -34,8 +34,11 @@ def check_input(input, weight, fused):
             f"input must be of the weight's {weight.dtype}. Got {input.dtype}; use input.to({weight.dtype}), "
             "and leave the layer out of torch.autocast."
         )
-    if not weight.is_contiguous():
-        raise ValueError("weight must be contiguous, a row for each label. Use weight.data.contiguous().")
+    if not weight.is_contiguous() or (bias is not None and not bias.is_contiguous()):
+        raise ValueError(
+            "weight and bias must be contiguous, a row for each label. Use weight.data.contiguous(), and the "
+            "same of bias."
+        )
     if input.ndim != 2 or input.shape[1] != weight.shape[1]:
         raise ValueError(
             f"input must have the shape (N, in_features), with in_features={weight.shape[1]}, where target "
@@ -83,8 +86,9 @@ def _read_bags(indices, offsets, n_rows):
             f"input, or one more. Got the shapes {indices.shape} and {offsets.shape}."
         )
     if len(offsets) == n_rows:
-        offsets = np.append(offsets, len(indices))
-    if offsets[0] != 0 or offsets[-1] != len(indices) or longest(offsets) < 0:
+        starts, offsets = offsets, np.empty(n_rows + 1, dtype=np.int64)
+        offsets[:-1], offsets[-1] = starts, len(indices)
+    if offsets[0] != 0 or offsets[-1] != len(indices) or kernels.longest(None, offsets) < 0:
         raise ValueError(
             "offsets of target must begin with 0 and never fall, up to len(indices)="
             f"{len(indices)}. Got {offsets.tolist()[:8]}; they are the sums of the labels of the rows before."
@@ -110,9 +114,11 @@ def _indices(name, tensor):
     if not isinstance(tensor, torch.Tensor) or tensor.dtype not in (torch.int64, torch.int32):
         found = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         raise TypeError(f"{name} must hold labels as int64. Got {found}; use torch.as_tensor({name}).long().")
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise ValueError(f"{name} is on the device {tensor.device}. Use {name}.cpu().")
-    return tensor.long().contiguous().numpy()
+    if tensor.dtype != torch.int64:
+        tensor = tensor.long()
+    return tensor.contiguous().numpy()
 
 
 def refuse_labels(indices, offsets, row, n_labels):

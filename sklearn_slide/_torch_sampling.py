@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_slide import _torch_kernels as kernels
 from sklearn_slide._core import sampled
 from sklearn_slide._core.active_set import check_shares, make_sampler
 from sklearn_slide._core.parallel import take
@@ -95,7 +96,7 @@ class ActiveLabels(nn.Module):
         follows count as training, and their labels are remembered.
         """
         index, recent, counters = self._as_arrays()
-        n_rows, most_true = len(h), sampled.longest(offsets)
+        n_rows, most_true = len(h), kernels.longest(None, offsets)
         capacity = min(self.n_labels, max(self.sampler.n_active, most_true))
         labels, n_true = np.empty((n_rows, capacity), dtype=np.int64), np.empty(n_rows, dtype=np.int64)
         if index is not None and counters[ROWS] >= counters[DUE]:
@@ -108,13 +109,14 @@ class ActiveLabels(nn.Module):
             seed=self.seed,
             number=int(counters[ROWS]),
         )
-        vectors = h.astype(np.float32, copy=False)
+        vectors = h if h.dtype == np.float32 else h.astype(np.float32)
+        form = type(index and index.hasher), type(index and index.selection)
 
         def part(start, stop):
             scratch = take(self._unused, lambda: self._scratch(capacity, index))
             if len(scratch.active.labels) < capacity:
                 scratch = self._scratch(capacity, index)
-            wrong = sampled.draw_active(drawing, vectors, start, stop, scratch, labels, n_true)
+            wrong = kernels.draw_active(form, drawing, vectors, start, stop, scratch, labels, n_true)
             self._unused.append(scratch)
             return wrong
 
@@ -147,5 +149,5 @@ def remember(indices, recent, counters):
     if not room:
         return
     indices = indices[-room:]
-    sampled.remember(indices, recent, int(counters[TRUE_LABELS]) % room)
+    kernels.remember(None, indices, recent, int(counters[TRUE_LABELS]) % room)
     counters[TRUE_LABELS] += len(indices)

@@ -20,7 +20,7 @@ from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
 from sklearn_slide._lsh import LSH, check_lsh, draw_hasher
 from sklearn_slide._torch_answers import AnswerMixin
 from sklearn_slide._torch_estimators import EstimatorMixin
-from sklearn_slide._torch_functions import best, score
+from sklearn_slide._torch_functions import Call, best, score
 from sklearn_slide._torch_input import check_arguments, check_frozen, check_input, check_rate, read_target
 from sklearn_slide._torch_loss import SlideOutput, slide_loss
 from sklearn_slide._torch_sampling import ActiveLabels
@@ -235,14 +235,15 @@ class SlideLinear(EstimatorMixin, AnswerMixin, nn.Module):
         return (self._score_outside_graphs if compiles else self._score_active)(input, target)
 
     def _score_active(self, input, target):
-        check_input(input, self.weight, self.fused)
+        weight, bias = self.weight, self.bias
+        check_input(input, weight, bias, self.fused)
         if self.fused:
-            check_frozen(self.weight, self.bias)
+            check_frozen(weight, bias)
         indices, offsets = read_target(target, len(input), self.out_features)
-        input = input.contiguous()
+        input, arrays = input.contiguous(), self._as_arrays()
         h = input.detach().numpy()
-        labels, n_true = self.active.draw(self._as_arrays().output.weights, h, indices, offsets, self.n_jobs)
-        logits = score(input, self.weight, self.bias, ActiveRows(h, labels), self)
+        labels, n_true = self.active.draw(arrays.output.weights, h, indices, offsets, self.n_jobs)
+        logits = score(input, weight, bias, Call(ActiveRows(h, labels), arrays, self))
         return SlideOutput(logits, torch.from_numpy(labels), torch.from_numpy(n_true))
 
     _score_outside_graphs = _outside_graphs(_score_active)
@@ -277,7 +278,7 @@ class SlideLinear(EstimatorMixin, AnswerMixin, nn.Module):
         >>> bool((layer.top_k(input, 5).indices == torch.topk(layer(input), 5).indices).all())
         True
         """
-        check_input(input, self.weight, False)
+        check_input(input, self.weight, self.bias, False)
         if not isinstance(k, Integral) or not 1 <= k <= self.out_features:
             raise ValueError(
                 f"k must be a whole number from 1 to out_features={self.out_features}. Got {k!r}."

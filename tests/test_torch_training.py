@@ -11,7 +11,7 @@ from torch_helpers import KINDS, N_IN, N_OUT, dense_loss, make_batch, make_layer
 
 from sklearn_slide import LSH  # noqa: E402
 from sklearn_slide._core.sampled import ActiveRows  # noqa: E402
-from sklearn_slide._torch_functions import score  # noqa: E402
+from sklearn_slide._torch_functions import Call, score  # noqa: E402
 from sklearn_slide.torch import SlideLinear, SlideOutput, slide_loss  # noqa: E402
 
 
@@ -74,7 +74,7 @@ def test_gradients_in_float64():
         layer.weight.data.copy_(weight.detach())
         layer.bias.data.copy_(bias.detach())
         batch = ActiveRows(x.detach().numpy(), labels.numpy())
-        return score(x, weight, bias, batch, layer).masked_fill(labels < 0, 0.0)
+        return score(x, weight, bias, Call(batch, layer._as_arrays(), layer)).masked_fill(labels < 0, 0.0)
 
     assert torch.autograd.gradcheck(scores, (x, weight, bias), fast_mode=True)
     assert torch.autograd.gradcheck(lambda x: scores(x, weight.detach(), bias.detach()), (x,))
@@ -374,6 +374,10 @@ def test_wrong_weights():
         make_layer().fuse_optimizer(0.1).double()(torch.randn(2, N_IN).double(), TWO)
     layer = make_layer()
     layer.weight.data = layer.weight.data.T.contiguous().T
+    with pytest.raises(ValueError, match="contiguous"):
+        layer(torch.randn(2, N_IN), TWO)
+    layer = make_layer()
+    layer.bias.data = layer.bias.data.repeat_interleave(2)[::2]
     with pytest.raises(ValueError, match="contiguous"):
         layer(torch.randn(2, N_IN), TWO)
     layer = make_layer()
