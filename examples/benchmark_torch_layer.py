@@ -189,10 +189,10 @@ def measure(n_labels, n_active, batch_size, weights):
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def train_both(folder, name, batch_sizes, n_rows=12_000):
-    """Return rows of a table: the same network trained by the estimator and through torch."""
+def train_both(folder, name, batch_sizes, n_rows):
+    """Return rows of a table: a network trained by the estimator and through torch, on n_rows rows or all."""
     X, Y, X_test, Y_test = load(folder, name, held_out=True)
-    X, Y, X_test, Y_test = X[:n_rows], Y[:n_rows], X_test[:4000], Y_test[:4000]
+    X, Y = X[:n_rows], Y[:n_rows]
     params = {"hidden_layer_sizes": (N_UNITS,), "direct_limit": 0, "loss": "sigmoid", "random_state": 0}
     params |= {"negatives": {"lsh": 0.6, "frequency": 0.3, "uniform": 0.1}, "max_iter": 2}
     model = SlideClassifier(**params, n_active=400)
@@ -312,14 +312,14 @@ A whole training
 ----------------
 
 The network of ``SlideClassifier`` with 128 hidden units, without direct weights, trained for two epochs on
-12,000 rows: by the estimator, and as ``nn.EmbeddingBag`` and biases, torch's Adagrad and the fused layer,
+{rows}: by the estimator, and as ``nn.EmbeddingBag`` and biases, torch's Adagrad and the fused layer,
 from the same first weights, with the same sources of active labels and the same falling rate. P@1 on held-out
 training rows in percent, CPU microseconds a sample, with one thread. The estimator stands first and last.
 
 """
 
 
-def page(results, training, image, options):
+def page(results, training, image, options, n_rows):
     rows, names = [], (FUSED, COO, GATHER, LOOP, EMBEDDING, DENSE)
     behind = []
     for case, found in sorted(results.items()):
@@ -335,7 +335,8 @@ def page(results, training, image, options):
     text += f", and behind at {'; '.join(behind)}." if behind else "."
     table = rst_table(["labels", "active", "batch", *names], rows)
     if training:
-        training = TRAINING + rst_table(["data", "way", "P@1", "CPU us"], training)
+        what = f"{n_rows:,} rows" if n_rows else "all rows"
+        training = TRAINING.format(rows=what) + rst_table(["data", "way", "P@1", "CPU us"], training)
     return PAGE.format(
         n_units=N_UNITS,
         limit=DENSE_LIMIT,
@@ -354,6 +355,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small layers; only print the page")
     parser.add_argument("--largest", type=int, default=1_000_000, help="leave larger layers out")
     parser.add_argument("--data", metavar="FOLDER", help="where debian-deps-min2 and wordnet-related lie")
+    parser.add_argument("--rows", type=int, default=12_000, help="so many rows of them; 0 for all")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     labels, active, batches = (10_000, 100_000, 1_000_000), (100, 400, 2000), (8, 64, 1024)
@@ -367,12 +369,14 @@ def main():
         print(*case, {name: round(value) for name, value in results[case].items()}, flush=True)
     training = []
     for name in ("debian-deps-min2", "wordnet-related") if arguments.data else ():
-        training += train_both(arguments.data, name, (32, 128))
+        training += train_both(arguments.data, name, (32, 128), arguments.rows or None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "quick.png" if arguments.quick else image_path("torch_layer", "times")
         draw(results, path)
         options = "" if arguments.largest == 1_000_000 else f" --largest {arguments.largest}"
-        text = page(results, training, path.name, options + " --data FOLDER" * bool(arguments.data))
+        options += " --data FOLDER" * bool(arguments.data)
+        options += f" --rows {arguments.rows}" * (arguments.rows != parser.get_default("rows"))
+        text = page(results, training, path.name, options, arguments.rows)
     print(text) if arguments.quick else write_page("torch_layer", text)
 
 
