@@ -30,7 +30,7 @@ except ImportError as error:
 from sklearn_slide.torch import SlideLinear, slide_loss
 
 n_texts = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-n_epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+n_epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 2
 torch.manual_seed(0)
 
 # %%
