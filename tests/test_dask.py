@@ -45,6 +45,8 @@ N_WORKERS, N_SHARDS, N_LABELS = 3, 3, 60
 SMALL = {"hidden_layer_sizes": (8,), "n_active": 15, "direct_limit": 60, "random_state": 0, "max_iter": 2}
 # Longer than anything here takes, so that what hangs fails.
 LIMITS = {"timeout": 120, "worker_timeout": 120}
+# A LocalCluster drops a killed worker for good that is not back by then, 15 seconds if nobody says otherwise.
+dask.config.set({"distributed.deploy.lost-worker-timeout": 120})
 
 
 def start_cluster(n_workers):
