@@ -11,6 +11,8 @@ it with
     python examples/dask_rank.py
 """
 
+import logging
+
 import dask.array as da
 import numpy as np
 import scipy.sparse as sp
@@ -34,7 +36,9 @@ def main():
     X = sp.csr_array(X, dtype=np.float32)
     model = SlideClassifier((64,), random_state=0).fit(X[:10_000], Y[:10_000]).compact()
     rows = da.from_array(X[10_000:], chunks=(2_000, -1))
-    with LocalCluster(n_workers=2, threads_per_worker=1) as cluster, Client(cluster) as client:
+    # a warning that a worker is slow to end is of no interest here
+    quiet = {"silence_logs": logging.ERROR}
+    with LocalCluster(n_workers=2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
         on_worker = client.scatter(model)  # travels once to each worker that ranks with it
         labels = rows.map_blocks(
             rank, on_worker, dtype=np.int64, chunks=(rows.chunks[0], (K,)), meta=np.empty((0, 0), np.int64)

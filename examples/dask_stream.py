@@ -10,6 +10,7 @@ client asks for the next block while it learns from this one, and never holds mo
     python examples/dask_stream.py
 """
 
+import logging
 from collections import deque
 
 import dask
@@ -57,7 +58,9 @@ def main():
     """Train on a stream of blocks, and say how well it ranks."""
     X_test, Y_test = load_wordnet("test", vectorize=True, return_X_y=True)
     n_rows = load_wordnet("train").target.shape[0]
-    with LocalCluster(n_workers=2, threads_per_worker=1) as cluster, Client(cluster) as client:
+    # a warning that a worker is slow to end is of no interest here
+    quiet = {"silence_logs": logging.ERROR}
+    with LocalCluster(n_workers=2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
         X, Y = as_dask_array(0, (n_rows, X_test.shape[1])), as_dask_array(1, (n_rows, Y_test.shape[1]))
         model = SlideClassifier(random_state=0)
         for x, y in stream(client, X, Y):

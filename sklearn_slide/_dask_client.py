@@ -22,7 +22,13 @@ from sklearn_slide._blocks import check_block
 from sklearn_slide._classifier import SlideClassifier
 from sklearn_slide._model import ModelSettings
 from sklearn_slide._shard_files import load
-from sklearn_slide._shards import deal_labels, fit_shard, shard_parameters, update_shard
+from sklearn_slide._shards import (
+    check_shard_parameters,
+    deal_labels,
+    fit_shard,
+    shard_parameters,
+    update_shard,
+)
 from sklearn_slide._weights import check_weight_parameters, weigh_labels
 
 RETRIES = 3
@@ -239,7 +245,7 @@ class TrainingMixin:
                 f"Got {n_features} and {n_labels}. Give the same columns, or fit anew."
             )
         weigh_labels(None if isinstance(self.label_weight, str) else self.label_weight, None, None, n_labels)
-        parameters = shard_parameters(parameters, n_labels, self.n_shards)
+        check_shard_parameters(parameters, self.n_shards)
         futures = []
         try:
             summaries = cluster.check_blocks(blocks, n_features, n_labels)
@@ -253,10 +259,8 @@ class TrainingMixin:
             else:
                 counts = sum(summary.counts for summary in summaries)
                 columns = deal_labels(counts, self.n_shards)
-                work, options = (
-                    [(fit_shard, parameters, own, blocks) for own in columns],
-                    {"one_pass": one_pass},
-                )
+                given = zip(shard_parameters(parameters, counts, columns), columns, strict=True)
+                work, options = [(fit_shard, *each, blocks) for each in given], {"one_pass": one_pass}
             paths = [
                 self.folder and f"{self.folder}/{origin}-{number}.shard" for number in range(self.n_shards)
             ]

@@ -1,11 +1,13 @@
 """A classifier whose labels are dealt to shards: each is trained and ranked by itself, on any machine.
 
-The first shard, the pilot, trains the hidden layers; the others take them as they are. A shard is then a
-function of the rows, its labels, the hidden layers and the seed, so that one that was lost can be made again.
+The first shard, the pilot, has the most frequent labels and trains the hidden layers; the others take these
+as they are. A shard is then a function of the rows, its labels, the hidden layers and the seed, so that one
+that was lost can be made again.
 Nothing here knows of an engine that runs the functions: Dask (`sklearn_slide.dask`), Spark, Ray, or a loop
 over files.
 """
 
+import math
 import time
 from contextlib import contextmanager
 from copy import deepcopy
@@ -40,35 +42,37 @@ class Shard:
 
 
 def deal_labels(counts, n_shards):
-    """Deal labels to shards round robin by their frequency: a list of int64 arrays, each ascending.
+    """Deal labels to shards by their frequency: a list of int64 arrays, each ascending.
 
-    counts are the rows that have each label, int64 (n_labels,).
+    The first shard gets the most frequent labels, most of what there is to learn for the hidden layers; the
+    others are dealt round robin. counts are the rows that have each label, int64 (n_labels,).
     """
     n_labels = len(counts)
+    _check_number(n_labels, n_shards)
+    order = np.argsort(-np.asarray(counts), kind="stable")
+    n_first = -(-n_labels // n_shards)
+    rest = [order[n_first + shard :: n_shards - 1] for shard in range(n_shards - 1)]
+    return [np.sort(labels) for labels in (order[:n_first], *rest)]
+
+
+def _check_number(n_labels, n_shards):
+    """Raise ValueError if there are fewer labels than shards."""
     if n_labels < n_shards:
         raise ValueError(
             f"n_shards must be at most the number of labels of y, {n_labels}. Got {n_shards}. Give fewer."
         )
-    order = np.argsort(-np.asarray(counts), kind="stable")
-    return [np.sort(order[shard::n_shards]) for shard in range(n_shards)]
 
 
-def shard_parameters(parameters, n_labels, n_shards):
-    """Return the parameters of SlideClassifier that each of n_shards shards of n_labels labels gets.
-
-    n_active and direct_limit are divided by n_shards; no samples are set aside. Raise ValueError if one does
-    not go with shards.
-    """
-    if parameters["early_stopping"] == "auto":
-        parameters = parameters | {"early_stopping": False}
+def check_shard_parameters(parameters, n_shards):
+    """Raise ValueError if one of the parameters of SlideClassifier does not go with so many shards."""
     if n_shards == 1:
-        return dict(parameters)
-    allowed = {"n_estimators": 1, "early_stopping": False, "class_weight": None}
-    for name, value in allowed.items():
-        if parameters[name] != value:
+        return
+    allowed = {"n_estimators": (1,), "early_stopping": (False, "auto"), "class_weight": (None,)}
+    for name, values in allowed.items():
+        if parameters[name] not in values:
             raise ValueError(
-                f"{name} must be {value!r} with n_shards={n_shards}: shards are trained one by one. Got "
-                f"{parameters[name]!r}. Give {name}={value!r}, or n_shards=1."
+                f"{name} must be {values[0]!r} with n_shards={n_shards}: shards are trained one by one. Got "
+                f"{parameters[name]!r}. Give {name}={values[0]!r}, or n_shards=1."
             )
     if parameters["loss"] == "softmax":
         raise ValueError(
@@ -81,12 +85,31 @@ def shard_parameters(parameters, n_labels, n_shards):
             "for instance 1 / label_propensities(y) of sklearn_slide.metrics, divided by its mean over the "
             "true labels, or n_shards=1."
         )
+
+
+def shard_parameters(parameters, counts, columns):
+    """Return the parameters of SlideClassifier that each shard gets, a list of dicts.
+
+    counts are as for deal_labels, columns what it returns. n_active and direct_limit are divided, in
+    proportion to the mean of a shard's share of the labels and of its share of the entries of y: negatives
+    are drawn by frequency and evenly. No samples are set aside. Raise ValueError if a parameter does not go
+    with shards.
+    """
+    n_shards, n_labels = len(columns), len(counts)
+    check_shard_parameters(parameters, n_shards)
+    if n_shards == 1:
+        return [dict(parameters)]
     n_active = parameters["n_active"]
     if n_active == "auto":
         n_active = None if n_labels <= MAX_EXACT else N_SAMPLED
-    divided = {"n_active": n_active, "direct_limit": parameters["direct_limit"]}
-    divided = {name: value and -(-value // n_shards) for name, value in divided.items()}
-    return parameters | divided | {"verbose": False}
+    whole = {"n_active": n_active, "direct_limit": parameters["direct_limit"]}
+    n_entries = max(np.sum(counts), 1)
+    found = []
+    for own in columns:
+        share = (len(own) / n_labels + np.sum(counts[own]) / n_entries) / 2
+        divided = {name: value and math.ceil(value * share) for name, value in whole.items()}
+        found.append(parameters | divided | {"early_stopping": False, "verbose": False})
+    return found
 
 
 def fit_shard(parameters, columns, blocks, pilot=None, *, one_pass=False, n_jobs=None, after_epoch=None):
@@ -98,7 +121,7 @@ def fit_shard(parameters, columns, blocks, pilot=None, *, one_pass=False, n_jobs
     Parameters
     ----------
     parameters : dict
-        Of SlideClassifier, as shard_parameters returns them.
+        Of SlideClassifier, those that shard_parameters returns for this shard.
     columns : ndarray of shape (n_labels,), int64
         The labels, ascending.
     blocks : sequence of tuple
@@ -327,7 +350,7 @@ def _join_direct(networks, columns):
 
 
 def split_classifier(classifier, n_shards):
-    """Split a SlideClassifier that was fitted to an indicator into shards; labels are dealt by number."""
+    """Split a SlideClassifier that was fitted to an indicator into shards; labels are dealt round robin."""
     model, parameters = classifier._model, classifier.get_params(deep=False)
     names = model.labels.classes
     if not (model.labels.multilabel and np.array_equal(names, np.arange(len(names)))):
@@ -336,12 +359,17 @@ def split_classifier(classifier, n_shards):
             "one of class labels or names. Fit one to such an indicator, or rank with this one as it is."
         )
     model.require_trainable()
-    columns = deal_labels(np.zeros(len(names)), n_shards)
+    _check_number(len(names), n_shards)
+    even = np.ones(len(names), dtype=np.int64)  # how frequent they were is not known any more
+    columns = [np.arange(shard, len(names), n_shards) for shard in range(n_shards)]
     classifier = deepcopy(classifier)
     if n_shards == 1:
         return [Shard(classifier, columns[0])]
-    parameters = shard_parameters(parameters, len(names), n_shards)
-    return [Shard(_part(classifier, parameters, own, number > 0), own) for number, own in enumerate(columns)]
+    given = shard_parameters(parameters, even, columns)
+    return [
+        Shard(_part(classifier, *each, frozen=number > 0), each[1])
+        for number, each in enumerate(zip(given, columns, strict=True))
+    ]
 
 
 def _part(classifier, parameters, columns, frozen):

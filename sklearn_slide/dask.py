@@ -25,8 +25,8 @@ __all__ = ["DaskSlideClassifier"]
 class DaskSlideClassifier(TrainingMixin, BaseEstimator):
     """SlideClassifier whose labels are dealt to shards, which the workers of a Dask cluster train and rank.
 
-    The first shard trains the hidden layers, the others use them as they are. Each is a task that Dask runs
-    again where a worker was lost; no shard is ever left out.
+    The first shard has the most frequent labels and trains the hidden layers, the others use these as they
+    are. Each is a task that Dask runs again where a worker was lost; no shard is ever left out.
 
     Parameters
     ----------
@@ -42,10 +42,11 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
     worker_timeout : float, default=300
         Seconds to wait for a worker while there is none; more is a TimeoutError.
     **parameters : dict
-        Those of :class:`~sklearn_slide.SlideClassifier`. `n_active` and `direct_limit` are divided by
-        `n_shards`; `n_jobs=None` stands for the threads of a worker, which trains one shard at a time;
-        `verbose` prints a line for each shard. Several networks, early stopping, and the softmax loss need
-        ``n_shards=1``.
+        Those of :class:`~sklearn_slide.SlideClassifier`. `n_active` and `direct_limit` are divided among the
+        shards, and the first one gets more of them; `n_jobs=None` stands for the threads of a worker, which
+        trains one shard at a time; `verbose` prints a line for each shard. Several networks,
+        ``early_stopping=True``, class weights, ``label_weight='propensity'`` and the softmax loss need
+        ``n_shards=1``; with more, ``early_stopping='auto'`` sets nothing aside.
 
     Attributes
     ----------

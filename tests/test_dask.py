@@ -45,6 +45,8 @@ N_WORKERS, N_SHARDS, N_LABELS = 3, 3, 60
 SMALL = {"hidden_layer_sizes": (8,), "n_active": 15, "direct_limit": 60, "random_state": 0, "max_iter": 2}
 # Longer than anything here takes, so that what hangs fails.
 LIMITS = {"timeout": 120, "worker_timeout": 120}
+# A LocalCluster drops a killed worker for good that is not back by then, 15 seconds if nobody says otherwise.
+dask.config.set({"distributed.deploy.lost-worker-timeout": 120})
 
 
 def start_cluster(n_workers):
@@ -95,13 +97,18 @@ def parameters(**others):
     return SlideClassifier(**SMALL | others).get_params(deep=False)
 
 
+def deal(counts, **others):
+    """Return the parameters and the labels of each shard."""
+    columns = deal_labels(counts, N_SHARDS)
+    return list(zip(shard_parameters(parameters(**others), counts, columns), columns, strict=True))
+
+
 def fit_locally(blocks, **others):
     """Train the shards in this process, without Dask."""
     counts = sum(np.asarray(block[1].sum(axis=0)).ravel() for block in blocks)
-    given = shard_parameters(parameters(**others), N_LABELS, N_SHARDS)
-    pilot, *columns = deal_labels(counts, N_SHARDS)
-    pilot = fit_shard(given, pilot, blocks)
-    return [pilot, *(fit_shard(given, own, blocks, pilot) for own in columns)]
+    pilot, *rest = deal(counts, **others)
+    pilot = fit_shard(*pilot, blocks)
+    return [pilot, *(fit_shard(*own, blocks, pilot) for own in rest)]
 
 
 @pytest.fixture(scope="module")
@@ -167,11 +174,10 @@ def test_one_shard_is_the_plain_classifier(client, task):
 def test_partial_fit_goes_on(client, task):
     X, Y = task
     model = make(client).partial_fit(X[:150], Y[:150]).partial_fit(in_blocks(X[150:]), in_blocks(Y[150:]))
-    given = shard_parameters(parameters(), N_LABELS, N_SHARDS)
     first, then = [(X[:150], Y[:150])], blocks_of(X[150:], Y[150:])
-    columns = deal_labels(np.asarray(Y[:150].sum(axis=0)).ravel(), N_SHARDS)
-    before = [fit_shard(given, columns[0], first, one_pass=True)]
-    before += [fit_shard(given, own, first, before[0], one_pass=True) for own in columns[1:]]
+    pilot, *rest = deal(np.asarray(Y[:150].sum(axis=0)).ravel())
+    before = [fit_shard(*pilot, first, one_pass=True)]
+    before += [fit_shard(*own, first, before[0], one_pass=True) for own in rest]
     pilot = update_shard(before[0], then)
     after = [pilot, *(update_shard(shard, then, pilot) for shard in before[1:])]
     assert_same(model.to_local(), join_shards(after, parameters()))

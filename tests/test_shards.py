@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from helpers import assert_same, make_model, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide import LSH, SlideClassifier
+from sklearn_slide import LSH, SlideClassifier, _fitting
 from sklearn_slide._blocks import check_block, stack_blocks
 from sklearn_slide._core.layers import Batch, hidden_vectors
 from sklearn_slide._samples import as_rows, rows_by_feature
@@ -42,10 +42,16 @@ def parameters(**others):
 def fit_shards(given, blocks, n_shards=N_SHARDS):
     """Train all shards, the pilot first."""
     counts = sum(check_block(0, block, block[0].shape[1], block[1].shape[1]).counts for block in blocks)
-    of_shards = shard_parameters(given, len(counts), n_shards)
-    pilot, *columns = deal_labels(counts, n_shards)
-    pilot = fit_shard(of_shards, pilot, blocks)
-    return [pilot, *(fit_shard(of_shards, own, blocks, pilot) for own in columns)]
+    columns = deal_labels(counts, n_shards)
+    pilot, *others = zip(shard_parameters(given, counts, columns), columns, strict=True)
+    pilot = fit_shard(*pilot, blocks)
+    return [pilot, *(fit_shard(*other, blocks, pilot) for other in others)]
+
+
+def parameters_of(number, data, **others):
+    """Return the parameters of one of the shards."""
+    counts = np.asarray(data[1].sum(axis=0)).ravel()
+    return shard_parameters(parameters(**others), counts, deal_labels(counts, N_SHARDS))[number]
 
 
 def cut(X, Y, *bounds):
@@ -63,25 +69,42 @@ def shards(data):
 
 
 def test_labels_are_dealt_by_frequency():
-    dealt = deal_labels([5, 9, 1, 7, 7], 2)
-    # in the order 1, 3, 4, 0, 2
-    assert_array_equal(dealt[0], [1, 2, 4])
-    assert_array_equal(dealt[1], [0, 3])
+    # in the order 1, 3, 4, 0, 5, 2: the first two, then in turn
+    dealt = deal_labels([5, 9, 1, 7, 7, 3], 3)
+    for own, expected in zip(dealt, [[1, 3], [4, 5], [0, 2]], strict=True):
+        assert_array_equal(own, expected)
+    for n_labels in range(4, 20):
+        dealt = deal_labels(np.arange(n_labels), 4)
+        assert min(map(len, dealt)) > 0
+        assert max(map(len, dealt)) == -(-n_labels // 4)
+        assert_array_equal(np.sort(np.concatenate(dealt)), np.arange(n_labels))
     with pytest.raises(ValueError, match=r"n_shards must be at most the number of labels of y, 5\. Got 6"):
         deal_labels([5, 9, 1, 7, 7], 6)
 
 
 @pytest.mark.parametrize(
     ("n_active", "n_labels", "expected"),
-    [("auto", 1000, None), ("auto", 1001, 134), (None, 5000, None), (100, 5000, 34)],
+    [
+        ("auto", 1000, [None] * 3),
+        ("auto", 1200, [300, 50, 50]),
+        (None, 1200, [None] * 3),
+        (9, 1200, [7, 2, 2]),
+    ],
 )
 def test_parameters_are_divided(n_active, n_labels, expected):
-    given = parameters(n_active=n_active, direct_limit=10, verbose=1)
-    given = given | {"early_stopping": "auto"}
-    assert shard_parameters(given, n_labels, 1) == given | {"early_stopping": False}
-    changed = {"n_active": expected, "direct_limit": 4, "verbose": False, "early_stopping": False}
-    assert shard_parameters(given, n_labels, 3) == given | changed
-    assert shard_parameters(given | {"direct_limit": 0}, n_labels, 3)["direct_limit"] == 0
+    given = parameters(n_active=n_active, direct_limit=10, verbose=1, early_stopping="auto")
+    # half of the labels with all entries, and two quarters with none
+    counts = np.repeat([3, 0], n_labels // 2)
+    columns = np.split(np.arange(n_labels), [n_labels // 2, 3 * n_labels // 4])
+    divided = shard_parameters(given, counts, columns)
+    for own, n, limit in zip(divided, expected, [8, 2, 2], strict=True):
+        changed = {"n_active": n, "direct_limit": limit, "verbose": False, "early_stopping": False}
+        assert own == given | changed
+    without = shard_parameters(given | {"direct_limit": 0}, counts, columns)
+    assert [own["direct_limit"] for own in without] == [0] * 3
+    assert shard_parameters(given, counts, [np.arange(n_labels)]) == [given]
+    even = shard_parameters(given, np.zeros(n_labels, dtype=np.int64), columns)
+    assert [own["direct_limit"] for own in even] == [3, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -96,23 +119,28 @@ def test_parameters_are_divided(n_active, n_labels, expected):
 )
 def test_parameters_that_do_not_go_with_shards(name, value):
     with pytest.raises(ValueError, match=f"{name}.*n_shards=2"):
-        shard_parameters(parameters(**{name: value}), 20, 2)
+        shard_parameters(parameters(**{name: value}), np.ones(20), [np.arange(9), np.arange(9, 20)])
 
 
 @pytest.mark.parametrize("one_pass", [False, True])
-def test_one_shard_is_a_plain_classifier(data, one_pass):
+@pytest.mark.parametrize("stopping", ["auto", True])
+def test_one_shard_is_a_plain_classifier(data, one_pass, stopping, monkeypatch):
+    monkeypatch.setattr(_fitting, "AUTO_STOPPING", 50)
     X, Y = data
-    given = parameters(loss="softmax", label_weight=np.linspace(0.5, 2, 25))
+    given = parameters(loss="softmax", label_weight=np.linspace(0.5, 2, 25), early_stopping=stopping)
+    given = shard_parameters(given, np.ones(25), [np.arange(25)])[0]
     shard = fit_shard(given, np.arange(25), [(X, Y, np.arange(120) % 3)], one_pass=one_pass)
     plain = SlideClassifier(**given)
     (plain.partial_fit if one_pass else plain.fit)(X, Y, sample_weight=np.arange(120) % 3)
     assert_same(join_shards([shard], given), plain)
     assert vars(join_shards([shard], given)).keys() == vars(plain).keys()
+    assert (plain.validation_scores_ is None) == one_pass
+    assert join_shards([shard], given).validation_scores_ == plain.validation_scores_
 
 
 def test_pilot_is_a_plain_classifier_of_its_labels(data, shards):
     X, Y = data
-    given = shard_parameters(parameters(label_weight=None), 25, N_SHARDS)
+    given = parameters_of(0, data)
     assert_same(shards[0].classifier, SlideClassifier(**given).fit(X, Y[:, shards[0].columns]))
 
 
@@ -153,7 +181,7 @@ def test_frozen_layers_train_as_a_linear_model_of_hidden_vectors(data, solver, s
 @pytest.mark.parametrize("frozen", [False, True])
 def test_blocks_are_learned_as_one(data, shards, frozen):
     X, Y = data
-    given = shard_parameters(parameters(n_active=None, shuffle=False, direct_limit=30), 25, N_SHARDS)
+    given = parameters_of(1, data, n_active=None, shuffle=False, direct_limit=30)
     pilot, columns = (shards[0] if frozen else None), shards[1].columns
     one, several = (
         fit_shard(given, columns, blocks, pilot).classifier for blocks in (cut(X, Y), cut(X, Y, 50, 70))
@@ -182,7 +210,7 @@ def test_blocks_read_one_at_a_time(data, shards):
             self.n_read += 1
             return blocks[number]
 
-    given = shard_parameters(parameters(), 25, N_SHARDS)
+    given = parameters_of(1, data)
     files = Files()
     for pilot in (None, shards[0]):
         read = fit_shard(given, shards[1].columns, files, pilot)
@@ -194,7 +222,7 @@ def test_blocks_without_samples_are_passed_over(data, shards):
     X, Y = data
     nothing, weightless = (X[:0], Y[:0], None), (X[:9], Y[:9], np.zeros(9))
     blocks = [(X[:50], Y[:50], np.ones(50)), (X[50:], Y[50:], np.arange(70) % 2)]
-    given = shard_parameters(parameters(), 25, N_SHARDS)
+    given = parameters_of(1, data)
     with_gaps = [nothing, blocks[0], weightless, blocks[1], nothing]
     for pilot in (None, shards[0]):
         one, two = (fit_shard(given, shards[1].columns, part, pilot) for part in (blocks, with_gaps))
@@ -205,7 +233,7 @@ def test_blocks_without_samples_are_passed_over(data, shards):
 
 
 def test_patience_and_a_watch_end_training(data, shards):
-    given = shard_parameters(parameters(max_iter=50, tol=100), 25, N_SHARDS)
+    given = parameters_of(1, data, max_iter=50, tol=100)
     for pilot in (None, shards[0]):
         calls = []
         shard = fit_shard(given, shards[1].columns, [data], pilot, after_epoch=lambda c=calls: c.append(1))
@@ -223,7 +251,7 @@ def test_patience_and_a_watch_end_training(data, shards):
 
 def test_a_loss_that_is_not_finite_names_the_epoch(data, shards):
     X, Y = data
-    given = shard_parameters(parameters(learning_rate_init=3e38, learning_rate="constant"), 25, N_SHARDS)
+    given = parameters_of(1, data, learning_rate_init=3e38, learning_rate="constant")
     with pytest.raises(ValueError, match=r"not finite in epoch 1: .*learning_rate_init"):
         fit_shard(given, shards[1].columns, cut(X, Y, 60), shards[0])
 
@@ -313,7 +341,7 @@ def test_updates_change_a_copy(data, shards, factor):
         pilot = update_shard(shards[0], blocks)
         updated = [pilot, *(update_shard(shard, blocks, pilot) for shard in shards[1:])]
         again = update_shard(shards[1], blocks, pilot)
-        plain = SlideClassifier(**shard_parameters(parameters(), 25, N_SHARDS))
+        plain = SlideClassifier(**parameters_of(0, data))
         plain.fit(X, Y[:, shards[0].columns])
         for x, y, *_ in blocks:
             plain.partial_fit(x, y[:, shards[0].columns])
