@@ -39,7 +39,7 @@ class OnceRunner(Runner):
         if "predicted" in more:
             answer["F1"] = 100 * f1_at_threshold(self.Y_test, sp.load_npz(more["predicted"]))
         if "probabilities" in more:
-            probabilities = np.load(more["probabilities"])
+            probabilities = np.minimum(np.load(more["probabilities"]), 1)  # rounding may pass 1
             for k in (1, 5):
                 stored = as_sparse(labels[:, :k], probabilities[:, :k], self.Y_test.shape)
                 answer[f"ECE@{k}"] = 100 * expected_calibration_error(self.Y_test, stored)
@@ -139,7 +139,7 @@ def main():
     options.data = options.data or list(KINDS)
     options.results = options.cache / ("kinds.json" if options.rows is None else f"kinds-{options.rows}.json")
     results = {"machine": benchmarking.machine(), "peers": [], "data": {}}
-    if options.from_results or options.no_run:
+    if options.no_run or (options.from_results and options.results.exists()):
         results = json.loads(options.results.read_text())
     if options.no_run:
         write(results, options)

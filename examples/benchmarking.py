@@ -85,7 +85,7 @@ def callable_kernel(function):
 def load(folder, name, held_out=False, unit_rows=True):
     """Return X_train, Y_train, X_test, Y_test of FOLDER/NAME as CSR of float32.
 
-    With `unit_rows`, rows of X are scaled to length 1. With `held_out`, the rows to test on are a tenth of the
+    Rows of X are scaled to length 1 if `unit_rows`. With `held_out`, the rows to test on are a tenth of the
     training rows, or at most 10,000 of them, and the true test rows stay unread.
     """
     import numpy as np

@@ -4,6 +4,7 @@ Each returns X_train, Y_train, X_test and Y_test, X of float32 and Y a CSR indic
 folder of the sets that are read, and with the number of training rows to keep, or None for all of them.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import benchmarking
@@ -51,6 +52,14 @@ def read(name):
     return make
 
 
+@cache
+def words():
+    """Return the bundled WordNet, its words as features: the training part and the test part."""
+    from sklearn_slide.datasets import load_wordnet
+
+    return [load_wordnet(subset, vectorize=True) for subset in ("train", "test")]
+
+
 def related(wordnet):
     """Return the synsets within two pointers of each synset that is a label: CSR (n_labels, n_labels)."""
     place = {name: i for i, name in enumerate(wordnet.target_names)}
@@ -80,12 +89,9 @@ def halves(folder, rows=None):
 
 
 def lexicographer_file(folder, rows=None):
-    """The one of 45 lexicographer files that a synset of WordNet is in, from its words and its gloss."""
-    from sklearn_slide.datasets import load_wordnet
-
+    """Class of a synset of WordNet, one of 45 lexicographer files, from its words and its gloss."""
     parts = []
-    for subset in ("train", "test"):
-        wordnet = load_wordnet(subset, vectorize=True)
+    for wordnet in words():
         tells = np.char.startswith(wordnet.feature_names.astype(str), ("lex_"))
         X = sp.csr_matrix(wordnet.data)
         Y = sp.csr_matrix(X[:, np.flatnonzero(tells)] > 0, dtype=np.float32)
@@ -99,14 +105,12 @@ def lexicographer_file(folder, rows=None):
 
 
 def one_pointer(folder, rows=None):
-    """The one of thousands of synsets that a synset of WordNet points to and most others do, from its gloss.
+    """Class of a synset of WordNet, one of thousands of synsets that it points to, from its gloss.
 
-    It is the most frequent label of a row, as a rule its hypernym; rows where that has fewer than five
-    training rows are left out.
+    It is the most frequent label of wordnet-related of a row, as a rule its hypernym; rows where that has
+    fewer than five training rows are left out.
     """
-    from sklearn_slide.datasets import load_wordnet
-
-    subsets = [load_wordnet(subset, vectorize=True) for subset in ("train", "test")]
+    subsets = words()
     counts = np.bincount(subsets[0].target.indices, minlength=subsets[0].target.shape[1])
     chosen = [most_frequent(wordnet.target, counts) for wordnet in subsets]
     frequent = np.flatnonzero(np.bincount(chosen[0], minlength=len(counts)) >= 5)
@@ -114,7 +118,10 @@ def one_pointer(folder, rows=None):
     for wordnet, labels in zip(subsets, chosen, strict=True):
         kept = np.flatnonzero(np.isin(labels, frequent))
         parts.append(
-            (sp.csr_matrix(wordnet.data)[kept], indicator(np.searchsorted(frequent, labels[kept]), len(frequent)))
+            (
+                sp.csr_matrix(wordnet.data)[kept],
+                indicator(np.searchsorted(frequent, labels[kept]), len(frequent)),
+            )
         )
     return *first_rows(*parts[0], rows), *parts[1]
 

@@ -24,17 +24,18 @@ PAGE = """
 Data of different kinds
 =======================
 
-Everything with its defaults, on {n_sets} data sets of different kinds: nothing was set by hand, and nothing
-was chosen by what stands here. Each set was ranked once; its test rows had no part in any choice.
+Everything with its defaults, on {n_sets} data sets of different kinds: no parameter was set by hand, and none
+was chosen by what stands here.
 
 {summary}
 
 How to read it
 --------------
 
-- ``SlideClassifier()`` was fitted with ``n_jobs=2`` and ``random_state`` 0, 1 and 2: the figures are means of
-  the fits, after ± the standard error of the mean over them, which leaves out that the test rows are a
-  sample too; seconds are their median. Its first weights are what training begins with, fitted to all rows.
+- ``SlideClassifier()`` was fitted with ``n_jobs=2`` and ``random_state=0``; where there is a ±, with 1 and 2
+  as well. Then the figures are means, seconds and sizes medians, and after ± stands the standard error of the
+  mean over the fits, which leaves out that the test rows are a sample too. The note tells which weights were
+  kept and whether ridge regression stands beside them. "Its first weights" are what training begins with.
 - PECOS has the defaults of its command line: 16 splits, leaves of 100 labels, threshold 0.1, a beam of 10;
   trees of an ensemble differ by their seeds. Parabel is what omikuji trains by default, three trees.
 - Nearest neighbours are the ten rows with the largest cosine, their labels weighted by it. "Linear" is
@@ -46,7 +47,7 @@ How to read it
   the test rows as one batch, but one row a call for Parabel. Memory is the peak of the process, its data and
   interpreter included, and the size of a model what it takes on disk, or its arrays. Kernels were compiled
   before. Other work went on beside the runs: compare CPU seconds, and not their last tenth.
-- F1 is the micro-F1 of ``predict``, in percent: the default threshold of this classifier, 0.5 for one-vs-rest.
+- F1 is the micro-F1 of ``predict``, in percent: the default threshold of this classifier, 0.5 one-vs-rest.
   For one PECOS tree it is the best threshold for a tenth of the training rows, at most 1,000, by a tree
   trained on the others; the {scored} best labels of a row can be predicted.
 - ECE is the expected calibration error of the probabilities of the best label, and of the best five, ten
@@ -120,7 +121,9 @@ def cells(point):
     if "error" in point:
         texts[0] += f" ± {point['error']:.1f}"
     seconds = point["cpu_seconds"]
-    texts.append(f"{seconds:.0f}" if seconds >= 20 else f"{seconds:.1f}" if seconds >= 2 else f"{seconds:.2f}")
+    texts.append(
+        f"{seconds:.0f}" if seconds >= 20 else f"{seconds:.1f}" if seconds >= 2 else f"{seconds:.2f}"
+    )
     texts += [f"{1e6 * point['predict_cpu']:.0f}", f"{point['memory'] / 2**20:.0f}"]
     texts.append(f"{point['model_bytes'] / 2**20:.1f}")
     return texts + [f"{point[key]:.1f}" if key in point else "" for key in ("F1", "ECE@1", "ECE@5")]
@@ -133,6 +136,8 @@ def table(results):
     lines = []
     for name in KINDS:
         rows = rows_of(results["data"].get(name, {"runs": {}}))
+        if name not in results["data"]:
+            rows = {"": (None, "not run")}
         for i, (peer, (point, note)) in enumerate(rows.items()):
             note = note or (point["point"] if peer == OURS and point else "")
             lines.append(["" if i else name, peer, *cells(point), note])
@@ -147,7 +152,7 @@ def sets(results):
         what = " ".join(kind.make.__doc__.split("\n")[0].split())
         of_set = results["data"].get(name)
         if of_set is None:
-            lines.append([name, *[""] * 5, f"{what} Not run."])
+            lines.append([name, *[""] * 5, what])
             continue
         n_rows, n_features, n_labels, n_test = of_set["shape"]
         sizes = [f"{size:,}" for size in (n_rows, n_test, n_features, n_labels)]
@@ -156,7 +161,7 @@ def sets(results):
 
 
 def compared(name, rows):
-    """Return our P@1 less that of the better tree, and the sentence that tells of it; None if one is missing."""
+    """Return our P@1 less that of the better tree, and the sentence of it; None where one is missing."""
     ours, trees = rows[OURS][0], {tree: rows[tree][0] for tree in TREES if rows[tree][0]}
     if ours is None or not trees:
         return None
@@ -164,7 +169,7 @@ def compared(name, rows):
     behind, theirs = ours["P@1"] - trees[tree]["P@1"], trees[tree]
     place = f"{abs(behind):.1f} points {'ahead of' if behind > 0 else 'behind'}"
     ratio = ours["cpu_seconds"] / max(theirs["cpu_seconds"], 1e-9)
-    text = f"- **{name}**: {ours['P@1']:.1f}, {place} {tree} ({theirs['P@1']:.1f}), in "
+    text = f"- {name}: {ours['P@1']:.1f}, {place} {tree} ({theirs['P@1']:.1f}), in "
     text += f"{ratio:.2g} times its CPU seconds ({ours['cpu_seconds']:.3g} and {theirs['cpu_seconds']:.3g})."
     if len(trees) < len(TREES):
         text += " The other one was not run, or did not end."
@@ -178,23 +183,30 @@ def summary(results):
     ahead = [name for name, gap in gaps.items() if gap > CLOSE]
     behind = [name for name, gap in gaps.items() if gap < -CLOSE]
     text = (
-        "P@1 of ``SlideClassifier`` against the better of one PECOS tree and three of Parabel: "
-        f"on {len(ahead)} of {len(gaps)} sets it is more than {CLOSE} points ahead, on {len(behind)} more than "
-        f"{CLOSE} points behind{': ' if behind else ''}{'; '.join(behind)}, and on "
-        f"{len(gaps) - len(ahead) - len(behind)} within {CLOSE} points. Small sets have few test rows: look at "
-        "the table of the sets before you make something of a point."
+        "P@1 of ``SlideClassifier`` against the better of one PECOS tree and three of Parabel: on "
+        f"{len(ahead)} of {len(gaps)} sets it is more than {CLOSE} points ahead, on "
+        f"{len(behind)} more than {CLOSE} points behind{': ' if behind else ''}{'; '.join(behind)}, and on "
+        f"{len(gaps) - len(ahead) - len(behind)} within {CLOSE} points. Small sets have few test rows: "
+        "look at the table of the sets first."
     )
     fresh = "; ".join(name for name, kind in KINDS.items() if kind.fresh)
     seen = (
-        f"These sets nobody had looked at while the defaults were chosen: {fresh}. Held-out training rows "
-        "of the sets of FOLDER, and rows of halves, lexicographer file and the generator, were looked at; "
-        "so were scikit-learn's small sets, when the scaling of raw columns was made."
+        f"Nobody had looked at these sets when the defaults were chosen: {fresh}. Looked at were held-out "
+        "training rows of the sets of FOLDER; rows of halves and lexicographer file, some of those tested on "
+        "here among them; the generator; and scikit-learn's small sets, when the scaling of raw columns was "
+        "made."
     )
     missing = [name for name in KINDS if not found[name]]
     left = f"Not compared, as runs are missing: {'; '.join(missing)}." if missing else ""
     lines = [one[1] for one in found.values() if one]
-    parts = [fill(text, 108), "\n".join(lines), fill(seen, 108), fill(left, 108)]
+    lines = [filled(line, subsequent_indent="  ") for line in lines]
+    parts = [filled(text), "\n".join(lines), filled(seen), filled(left)]
     return "\n\n".join(part for part in parts if part)
+
+
+def filled(text, **indent):
+    """Return the text in lines of at most 108 characters."""
+    return fill(text, 108, break_on_hyphens=False, **indent)
 
 
 def page(results):
@@ -206,7 +218,7 @@ def page(results):
         sets=sets(results),
         table=table(results),
         scored=100,
-        limits=" to ".join(f"{limit:.0f}" for limit in dict.fromkeys((limits[:1] + limits[-1:]))),
+        limits=" to ".join(f"{limit:.0f}" for limit in dict.fromkeys(limits[:1] + limits[-1:])),
         machine=results["machine"],
         peers=", ".join(results["peers"]),
     )

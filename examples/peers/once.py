@@ -177,7 +177,7 @@ def value_rows(X):
 
 
 def neighbours():
-    """The labels of the ten nearest rows by the cosine, weighted by it."""
+    """Nearest neighbours: the labels of the ten rows with the largest cosine, weighted by it."""
     from sklearn.neighbors import NearestNeighbors
 
     with job.training():
@@ -215,7 +215,7 @@ def column_of(M):
 
 
 def linear():
-    """LogisticRegression, one-vs-rest where rows have several labels, of up to 1,000 labels; else centroids."""
+    """LogisticRegression of up to 1,000 labels, one-vs-rest where rows have several; else centroids."""
     from joblib import parallel_backend
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier

@@ -11,14 +11,14 @@ def best_threshold(Y, scores):
     With n labels predicted, t of them right, of m true ones the F1 is 2 t / (n + m).
     """
     scores, Y = sp.coo_matrix(scores), sp.csr_matrix(Y)
+    if not scores.nnz:
+        return 0.0
     right = np.asarray(Y[scores.row, scores.col]).ravel() > 0
     order = np.argsort(-scores.data, kind="stable")
     values, right = scores.data[order], np.cumsum(right[order])
     f1 = 2 * right / (np.arange(1, len(values) + 1) + Y.nnz)
     # a threshold falls between two scores that differ
-    ends = np.flatnonzero(np.append(values[1:] < values[:-1], True)) if len(values) else []
-    if not len(ends):
-        return 0.0
+    ends = np.flatnonzero(np.append(values[1:] < values[:-1], True))
     best = ends[np.argmax(f1[ends])]
     below = values[best + 1] if best + 1 < len(values) else values[best] - 1
     return float((values[best] + below) / 2)
