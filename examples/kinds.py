@@ -35,6 +35,13 @@ def first_rows(X, Y, rows):
     return X[kept], Y[kept]
 
 
+def unit_rows(X):
+    """Return rows of length 1, float32."""
+    from sklearn.preprocessing import normalize
+
+    return normalize(X).astype(np.float32)
+
+
 def read(name):
     """Return a function that reads a set of the folder; its docstring says what the set is."""
 
@@ -84,7 +91,7 @@ def halves(folder, rows=None):
     X.eliminate_zeros()
     Y.eliminate_zeros()
     both = np.flatnonzero((np.diff(X.indptr) > 0) & (np.diff(Y.indptr) > 0))
-    test, train = both[:2_500], both[2_500:]
+    X, test, train = unit_rows(X), both[:2_500], both[2_500:]
     return *first_rows(X[train], Y[train], rows), X[test], Y[test]
 
 
@@ -92,12 +99,12 @@ def lexicographer_file(folder, rows=None):
     """Class of a synset of WordNet, one of 45 lexicographer files, from its words and its gloss."""
     parts = []
     for wordnet in words():
-        tells = np.char.startswith(wordnet.feature_names.astype(str), ("lex_"))
+        names = wordnet.feature_names.astype(str)
+        tells = np.char.startswith(names, "lex_")
         X = sp.csr_matrix(wordnet.data)
         Y = sp.csr_matrix(X[:, np.flatnonzero(tells)] > 0, dtype=np.float32)
         # the part of speech would give most of it away
-        tells |= np.char.startswith(wordnet.feature_names.astype(str), "pos_")
-        X = X[:, np.flatnonzero(~tells)]
+        X = unit_rows(X[:, np.flatnonzero(~(tells | np.char.startswith(names, "pos_")))])
         kept = np.flatnonzero((np.diff(Y.indptr) == 1) & (np.diff(X.indptr) > 0))
         parts.append((X[kept], Y[kept]))
     (X, Y), test = parts
@@ -117,12 +124,8 @@ def one_pointer(folder, rows=None):
     parts = []
     for wordnet, labels in zip(subsets, chosen, strict=True):
         kept = np.flatnonzero(np.isin(labels, frequent))
-        parts.append(
-            (
-                sp.csr_matrix(wordnet.data)[kept],
-                indicator(np.searchsorted(frequent, labels[kept]), len(frequent)),
-            )
-        )
+        Y = indicator(np.searchsorted(frequent, labels[kept]), len(frequent))
+        parts.append((sp.csr_matrix(wordnet.data)[kept], Y))
     return *first_rows(*parts[0], rows), *parts[1]
 
 
@@ -145,11 +148,10 @@ def embedded(name):
 
     def make(folder, rows=None):
         from sklearn.decomposition import TruncatedSVD
-        from sklearn.preprocessing import normalize
 
         X, Y, X_test, Y_test = benchmarking.load(folder, name)
         svd = TruncatedSVD(N_AXES, random_state=0).fit(X)
-        X, X_test = (normalize(svd.transform(part)).astype(np.float32) for part in (X, X_test))
+        X, X_test = (unit_rows(svd.transform(part)) for part in (X, X_test))
         return *first_rows(X, Y, rows), X_test, Y_test
 
     make.__doc__ = f"{name} as dense embeddings: the first {N_AXES} axes of a TruncatedSVD, rows of length 1."

@@ -39,6 +39,9 @@ def test_sets_have_the_shapes_of_their_kind(example, name, tmp_path):
     assert X.shape[1] == X_test.shape[1]
     assert Y.shape[1] == Y_test.shape[1]
     assert X.dtype == np.float32
+    lengths = np.sqrt(sp.csr_matrix(X).multiply(X).sum(axis=1)).A1
+    if name in ("halves", "lexicographer file", "one pointer"):
+        np.testing.assert_allclose(lengths, 1, rtol=1e-5)
     for indicator in (sp.csr_matrix(Y), sp.csr_matrix(Y_test)):
         assert set(indicator.data) == {1}
         counts = np.diff(indicator.indptr)
