@@ -3,8 +3,8 @@
 ``python examples/benchmark_kinds.py FOLDER`` reads the sets of FOLDER, as benchmark_time_to_accuracy.py does,
 makes the others of kinds.py, installs each peer into an environment of its own, trains them one after the
 other with two threads each, and writes docs/benchmarks/kinds.rst. What each run found is kept in
-kinds.json in the cache; ``--from-results`` goes on from there, and tries again what failed
-or what a lower limit stopped.
+kinds.json in the cache; ``--from-results`` goes on from there, and tries again
+what failed or what a lower limit stopped.
 """
 
 import argparse
@@ -69,20 +69,23 @@ def run_all(options, results):
             note_versions(environment, options.cache, results)
             for seed in range(options.seeds if kind == "slide" else 1):
                 key = f"{kind} {seed}"
-                if is_done(of_set["runs"].get(key), options.limit) or (seed and is_long(of_set, options)):
+                if is_done(of_set["runs"].get(key), options) or (seed and is_long(of_set, options)):
                     continue
-                job = {"kind": kind, "classes": KINDS[name].classes, "seed": seed}
+                job = {"kind": kind, "classes": KINDS[name].classes, "seed": seed, "trees": options.trees}
                 print(f"  {peer}, seed {seed}", flush=True)
                 points, note = runner.run(Peer(peer, "once.py", environment), job)
-                of_set["runs"][key] = {"points": points, "note": note, "limit": options.limit}
+                run = {"points": points, "note": note, "limit": options.limit}
+                of_set["runs"][key] = {**run, "trees": options.trees} if kind == "pecos" else run
                 options.results.write_text(json.dumps(results, indent=1))
         write(results, options)
 
 
-def is_done(run, limit):
-    """Tell whether a run need not be made again: it did not fail, and no lower limit stopped it."""
+def is_done(run, options):
+    """Tell whether a run need not be made again: it did not fail, and neither limit nor trees were lower."""
     note = "failed" if run is None else run["note"] or ""
-    return not note.startswith("failed") and not (note.startswith("stopped") and limit > run["limit"])
+    if note.startswith("failed") or (note.startswith("stopped") and options.limit > run["limit"]):
+        return False
+    return run.get("trees", 3) >= options.trees
 
 
 def is_long(of_set, options):
@@ -122,6 +125,9 @@ def main():
         type=int,
         default=3,
         help=f"fits where the first takes more than {LONG} CPU seconds; default: %(default)s",
+    )
+    parser.add_argument(
+        "--trees", type=int, choices=(1, 3), default=3, help="of PECOS; with 1, no threshold is sought"
     )
     parser.add_argument(
         "--limit", type=float, default=600, help="seconds of a training; default: %(default)s"

@@ -91,7 +91,7 @@ def rows_of(of_set):
             elif one and note:
                 note = f"{note}, at {'three trees' if '3 trees' not in points else 'the threshold'}"
             rows[f"{peer}, 1 tree"] = one, "" if one and "F1" in one else note
-            rows[f"{peer}, 3 trees"] = points.get("3 trees"), "" if "3 trees" in points else note
+            rows[f"{peer}, 3 trees"] = points.get("3 trees"), "" if "3 trees" in points else note or "not run"
         else:
             point = next(iter(points.values()), None)
             name = f"{peer}, 3 trees" if kind == "omikuji" else peer
@@ -185,8 +185,8 @@ def summary(results):
     text = (
         "P@1 of ``SlideClassifier`` against the better of one PECOS tree and three of Parabel: on "
         f"{len(ahead)} of {len(gaps)} sets it is more than {CLOSE} points ahead, on "
-        f"{len(behind)} more than {CLOSE} points behind{': ' if behind else ''}{'; '.join(behind)}, and on "
-        f"{len(gaps) - len(ahead) - len(behind)} within {CLOSE} points. Small sets have few test rows: "
+        f"{len(gaps) - len(ahead) - len(behind)} within {CLOSE} points, and on {len(behind)} more than "
+        f"{CLOSE} points behind{': ' if behind else ''}{'; '.join(behind)}. Small sets have few test rows: "
         "look at the table of the sets first."
     )
     fresh = "; ".join(name for name, kind in KINDS.items() if kind.fresh)

@@ -1,7 +1,8 @@
 """Train one model with the defaults of its library and rank the test rows once; for benchmark_kinds.py.
 
-The settings of the job have ``kind``, the name of a function here, and ``classes``: whether each row has one
-label, so that y holds class labels for those that take them. They may have ``seed``.
+The settings of the job have ``kind``, the name of a function here; ``classes``: whether each row has one
+label, so that y holds class labels for those that take them; ``seed`` for SlideClassifier; and ``trees``,
+1 or 3, for PECOS.
 """
 
 import time
@@ -122,7 +123,7 @@ def train_tree(X, Y, seed):
 
 
 def pecos():
-    """PECOS XR-Linear: one tree, three trees, and one tree with a threshold from rows that are set aside."""
+    """PECOS XR-Linear: one tree, and then three, and one with a threshold from rows that are set aside."""
     from pecos.utils.smat_util import CsrEnsembler
 
     def predict(model, X):
@@ -130,7 +131,7 @@ def pecos():
 
     train_tree(job.X[:K], job.Y[:K], 0)  # loads what is loaded at the first step
     parts, size, ranking = [], 0, Ranking()
-    for seed in range(3):
+    for seed in range(settings["trees"]):
         with job.training():
             model = train_tree(job.X, job.Y, seed)
         model.save(str(job.folder / f"tree{seed}"))
@@ -140,6 +141,8 @@ def pecos():
             scores = CsrEnsembler.average(*parts).tocsr() if seed else parts[0]
         if seed != 1:
             report(f"{seed + 1} trees", rank_sparse(scores), size, ranking)
+    if settings["trees"] == 1:
+        return
     order = np.random.RandomState(7).permutation(job.X.shape[0])
     held_out, rest = np.split(order, [min(1000, job.X.shape[0] // 10)])
     job.restart()
