@@ -233,5 +233,7 @@ def prepare(name, folder, cache, rows=None):
         path.mkdir(parents=True, exist_ok=True)
         arrays = KINDS[name].make(folder, rows)
         for part, array in zip(("X_train", "Y_train", "X_test", "Y_test"), arrays, strict=True):
-            sp.save_npz(path / f"{part}.npz", sp.csr_matrix(array, dtype=np.float32))
+            array = sp.csr_matrix(array, dtype=np.float32)
+            array.sort_indices()  # PECOS refuses others
+            sp.save_npz(path / f"{part}.npz", array)
     return parent
