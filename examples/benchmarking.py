@@ -82,11 +82,11 @@ def callable_kernel(function):
     return numba.njit(**_OPTIONS)(getattr(function, "py_func", function))
 
 
-def load(folder, name, held_out=False):
-    """Return X_train, Y_train, X_test, Y_test of FOLDER/NAME as CSR of float32; rows of X have length 1.
+def load(folder, name, held_out=False, unit_rows=True):
+    """Return X_train, Y_train, X_test, Y_test of FOLDER/NAME as CSR of float32.
 
-    With `held_out`, the rows to test on are a tenth of the training rows, or at most 10,000 of them, and
-    the true test rows stay unread.
+    Rows of X are scaled to length 1 if `unit_rows`. With `held_out`, the rows to test on are a tenth of the
+    training rows, or at most 10,000 of them, and the true test rows stay unread.
     """
     import numpy as np
     import scipy.sparse as sp
@@ -94,14 +94,16 @@ def load(folder, name, held_out=False):
     def read(part):
         return sp.csr_matrix(sp.load_npz(Path(folder) / name / f"{part}.npz"), dtype=np.float32)
 
-    def unit_rows(X):
+    def scaled(X):
+        if not unit_rows:
+            return X
         norms = np.sqrt(X.multiply(X).sum(axis=1)).A1
         X.data /= np.repeat(np.where(norms > 0, norms, 1), np.diff(X.indptr)).astype(np.float32)
         return X
 
-    X, Y = unit_rows(read("X_train")), read("Y_train")
+    X, Y = scaled(read("X_train")), read("Y_train")
     if not held_out:
-        return X, Y, unit_rows(read("X_test")), read("Y_test")
+        return X, Y, scaled(read("X_test")), read("Y_test")
     order = np.random.RandomState(7).permutation(X.shape[0])
     test, train = np.split(order, [min(10_000, X.shape[0] // 10)])
     return X[train], Y[train], X[test], Y[test]

@@ -78,9 +78,9 @@ class Runner:
         The longest time that the kernels of a peer took to be compiled before the clock started.
     """
 
-    def __init__(self, options, name, held_out):
-        self.options, self.name, self.held_out = options, name, held_out
-        X, Y, _, self.Y_test = benchmarking.load(options.folder, name, held_out)
+    def __init__(self, options, name, held_out, unit_rows=True):
+        self.options, self.name, self.held_out, self.unit_rows = options, name, held_out, unit_rows
+        X, Y, _, self.Y_test = benchmarking.load(options.folder, name, held_out, unit_rows)
         self.shape = (*X.shape, Y.shape[1])
         self.propensities = label_propensities(Y)
         self.compile_seconds = 0
@@ -93,6 +93,7 @@ class Runner:
         points, notes = [], []
         with tempfile.TemporaryDirectory(dir=self.options.cache) as work:
             job = {"folder": str(self.options.folder.resolve()), "name": self.name, "held_out": self.held_out}
+            job["unit_rows"] = self.unit_rows
             job.update(settings=settings, limit=self.options.limit, work=work)
             command = [python, str(HERE / peer.script), json.dumps(job)]
             environment = dict(os.environ, NUMBA_CACHE_DIR=str(self.options.cache / "numba"))

@@ -45,7 +45,8 @@ class Job:
         self._answers = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(2, 1)
         self.settings, self.limit, self.folder = job["settings"], job["limit"], Path(job["work"])
-        self.X, self.Y, self.X_test, _ = benchmarking.load(job["folder"], job["name"], job["held_out"])
+        data = job["folder"], job["name"], job["held_out"], job.get("unit_rows", True)
+        self.X, self.Y, self.X_test, _ = benchmarking.load(*data)
         self.restart()
 
     def restart(self):
