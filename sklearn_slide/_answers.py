@@ -111,7 +111,7 @@ class Answers:
         """Turn scores into probabilities, or their logarithms, float64; sums, best and ranks go with them."""
         scores = scores.astype(np.float64)
         if self._factor is not None and not self._by_rank:
-            logs = self._factor * scores - sums
+            logs = np.minimum(self._factor * scores - sums, 0)  # two sums of the scores may round apart
             return logs if logarithm else np.exp(logs)
         if self._by_rank:
             sums = 0.0 if sums is None else sums

@@ -116,7 +116,7 @@ class SlideClassifier(
         Whether `fit` ends when the validation score is not improving, and keeps the weights with the best
         score, of an epoch or the first ones. It sets a part of the data aside for it, unless `X_val` and
         `y_val` are given. 'auto' does so from 2000 samples on, sets at most 1000 aside, learns from these too
-        in the end, and puts ridge regression beside a hidden layer if training gains little and that more.
+        in the end, and tries ridge regression beside a network, with few samples or if training gains little.
 
     validation_fraction : float, default=0.1
         The proportion of training data to set aside at random for early stopping, unless `X_val` is given.

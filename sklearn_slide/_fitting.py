@@ -30,6 +30,8 @@ AUTO_STOPPING = 2000
 MOST_HELD_OUT = 1000
 # What training gained, as a share of the score of the first weights, that is little.
 _LITTLE = 0.1
+# Of fewer samples ridge regression takes seconds, and is always tried.
+_FEW_SAMPLES = 10_000
 # So many times as many axes as hidden units are tried where ridge regression matters most.
 _WIDER = 4
 
@@ -230,18 +232,19 @@ class FittingMixin:
     def _choose_ridge(self, samples, held_out):
         """Put a ridge regression of Samples beside the network if it ranks those held out better.
 
-        It is tried where training gained little on the first weights, and with more axes where that was
-        nothing.
+        It is tried where samples are few or training gained little on the first weights, and with more axes
+        where that was nothing.
         """
         model, scores = self._model, self.validation_scores_
         gained = max(scores) - scores[0]
-        if can_have_ridge(model.network) and gained <= _LITTLE * abs(scores[0]):
+        tried = samples.x.n_rows < _FEW_SAMPLES or gained <= _LITTLE * abs(scores[0])
+        if tried and can_have_ridge(model.network):
             n_axes = model.network.n_units * (1 if gained > 0 else _WIDER)
             ridge = choose_ridge(model, samples, held_out, n_axes, self.n_jobs)
             self._take(replace(model, ridge=ridge))
             if self.verbose:
                 chosen = "does not help" if ridge is None else f"stands beside it, {ridge.n_units} axes"
-                print(f"Training gained little; ridge regression {chosen}.", flush=True)
+                print(f"Ridge regression {chosen}.", flush=True)
 
     def _start_of_all(self, models, n_epochs, samples):
         """Take the first weights of all Samples for Models that became no better by training with a part.

@@ -22,6 +22,10 @@ from sklearn_slide._samples import InputScale, as_rows, labels_with_entries, mak
 
 # A change of scale by this factor or more, after so many samples, is worth a warning. Fewer are a few.
 _FAR_OFF, _MANY = 4, 100
+# So many known labels tell how they score a sample.
+_MANY_KNOWN = 4096
+# The square of the length of a mean that is nothing but rounding.
+_LITTLE = 1e-30
 
 
 def settle_scale(model, samples):
@@ -176,6 +180,7 @@ def start_labels(model, samples, new, direct, n_jobs):
     )
     sums = sum_hidden_vectors(take_labels(samples, new, network.n_labels), small, n_jobs)
     initialise_output(small, sums, LOSSES[model.settings.loss].first_bias, rng)
+    lower_to_known(output, model, samples, n_jobs)
     first = start_layer(output, model.settings.solver, OUTPUT_ACCUMULATOR)
     for whole, part in [
         (network.output, output),
@@ -184,6 +189,25 @@ def start_labels(model, samples, new, direct, n_jobs):
     ]:
         for rows, its in zip(whole, part, strict=True):
             rows[new] = its
+
+
+def lower_to_known(output, model, samples, n_jobs):
+    """Let no row of an output Layer score the mean of Samples higher than most labels of a Model do.
+
+    Training moves all samples to one side of the hidden space, and labels that it knows away from it. A sum
+    of hidden vectors h has that side in it, and would score any sample high. With m the mean of h, and t the
+    median of the known labels' scores z of m, w -= max(z_w - t, 0) m / |m|^2.
+    """
+    network, known = model.network, np.flatnonzero(model.training.started)
+    if network.input is None or not len(known):
+        return
+    known = known[:: max(1, len(known) // _MANY_KNOWN)]
+    every = Pattern(np.arange(samples.x.n_rows + 1), np.zeros(samples.x.n_rows, dtype=np.int32))
+    one = network._replace(output=Layer(*(part[:1] for part in network.output)))
+    mean = sum_hidden_vectors(samples._replace(y=every), one, n_jobs)[0] / samples.weights.sum()
+    usual = np.median(network.output.weights[known] @ mean + network.output.biases[known, 0])
+    above = np.maximum(output.weights @ mean + output.biases[:, 0] - usual, 0)
+    output.weights[:] -= np.multiply.outer(above / max(mean @ mean, np.float32(_LITTLE)), mean)
 
 
 def take_labels(samples, labels, n_labels):

@@ -322,6 +322,17 @@ def centroid_weights(H, Y):
 # ---------------------------------------------------------------------------------------------------------
 
 
+def lower_to_known(W, b, known_W, known_b, H):
+    """Return rows W of new labels, (n_new, n_units), none of which scores the mean of H high."""
+    mean = H.mean(axis=0)
+    usual = np.median([w @ mean + bias for w, bias in zip(known_W, known_b, strict=True)])
+    lowered = []
+    for w, bias in zip(W, b, strict=True):
+        off = w @ mean + bias - usual
+        lowered.append(w - off * mean / (mean @ mean) if off > 0 else w)
+    return np.array(lowered)
+
+
 def build_tables(codes):
     """Return, for each table, a dict from code to the list of its labels; codes (n_labels, n_tables)."""
     tables = []

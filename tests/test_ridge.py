@@ -305,7 +305,7 @@ def test_fit_takes_it_where_it_ranks_better(small_data, capsys):
     X, Y = halves()
     model = make(validation_fraction=0.3, hidden_layer_sizes=(30,), verbose=1).fit(X, Y)
     axes = model._model.ridge.n_units
-    assert f"ridge regression stands beside it, {axes} axes.\n" in capsys.readouterr().out
+    assert f"Ridge regression stands beside it, {axes} axes.\n" in capsys.readouterr().out
     assert model._model.ridge is not None
     assert model.best_validation_score_ > max(model.validation_scores_)
     assert model._model.calibration is not None
@@ -327,10 +327,18 @@ def test_other_networks_stand_alone(task, settings, expected):
     assert can_have_ridge(model.network) == expected
 
 
-def test_where_training_gained_it_is_not_tried(small_data, monkeypatch):
-    monkeypatch.setattr(_fitting, "choose_ridge", lambda *args: pytest.fail("it was tried"))
-    scores = iter([0.3, 0.5, 0.4])
-    make(scoring=lambda *args: next(scores)).fit(*halves())
+@pytest.mark.parametrize(
+    ("few", "scores", "expected"),
+    [(1, [0.3, 0.5, 0.4], False), (1, [0.3, 0.32, 0.3], True), (701, [0.3, 0.5, 0.4], True)],
+)
+def test_it_is_tried_with_few_samples_or_where_training_gained_little(
+    small_data, monkeypatch, few, scores, expected
+):
+    asked, told = [], iter(scores)
+    monkeypatch.setattr(_fitting, "_FEW_SAMPLES", few)
+    monkeypatch.setattr(_fitting, "choose_ridge", lambda *args: asked.append(args))
+    make(scoring=lambda *args: next(told)).fit(*halves())
+    assert bool(asked) == expected
 
 
 def test_it_must_be_worth_its_memory_and_time(fitted, monkeypatch):
