@@ -121,9 +121,9 @@ class SlideClassifier(
     validation_fraction : float, default=0.1
         The proportion of training data to set aside at random for early stopping, unless `X_val` is given.
 
-    scoring : str or callable, default='precision_at_1'
-        The validation score: 'precision_at_1' and the like, with any number, of precision, recall, ndcg and
-        coverage; the name of a scorer of scikit-learn; or a callable ``scorer(estimator, X, y)``.
+    scoring : str or callable, default='auto'
+        The validation score: 'precision_at_1' or so, of precision, recall, ndcg or coverage; 'auto', the mean
+        precision at 1, 3 and 5, at 1 of class labels; a scorer or a name of one, as scikit-learn has them.
 
     shuffle : bool, default=True
         Whether to shuffle samples in each epoch.
@@ -256,7 +256,7 @@ class SlideClassifier(
         n_iter_no_change: int = 2,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        scoring: Metric = "precision_at_1",
+        scoring: Metric = "auto",
         shuffle: bool = True,
         class_weight: dict | str | None = None,
         label_weight: ArrayLike | str | None = None,

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
-from sklearn_slide._core.layers import Layer
+from sklearn_slide._core.layers import Batch, Layer, hidden_vectors
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.pairs import common_features, find_new_pairs, merge_pairs
 from sklearn_slide._core.parallel import split_work
@@ -22,10 +22,10 @@ from sklearn_slide._samples import InputScale, as_rows, labels_with_entries, mak
 
 # A change of scale by this factor or more, after so many samples, is worth a warning. Fewer are a few.
 _FAR_OFF, _MANY = 4, 100
-# So many known labels tell how they score a sample.
-_MANY_KNOWN = 4096
-# The square of the length of a mean that is nothing but rounding.
-_LITTLE = 1e-30
+# So many known labels, and so many samples, tell how labels score samples; fewer than so many tell little.
+_MANY_KNOWN, _MANY_SAMPLES, _ENOUGH = 4096, 1024, 100
+# The size of what is nothing but rounding.
+_LITTLE = np.float32(1e-30)
 
 
 def settle_scale(model, samples):
@@ -180,7 +180,7 @@ def start_labels(model, samples, new, direct, n_jobs):
     )
     sums = sum_hidden_vectors(take_labels(samples, new, network.n_labels), small, n_jobs)
     initialise_output(small, sums, LOSSES[model.settings.loss].first_bias, rng)
-    lower_to_known(output, model, samples, n_jobs)
+    match_known(output, model, samples, n_jobs)
     first = start_layer(output, model.settings.solver, OUTPUT_ACCUMULATOR)
     for whole, part in [
         (network.output, output),
@@ -191,23 +191,33 @@ def start_labels(model, samples, new, direct, n_jobs):
             rows[new] = its
 
 
-def lower_to_known(output, model, samples, n_jobs):
-    """Let no row of an output Layer score the mean of Samples higher than most labels of a Model do.
+def match_known(output, model, samples, n_jobs):
+    """Let no row of an output Layer score Samples more highly, nor with more spread, than most labels do.
 
-    Training moves all samples to one side of the hidden space, and labels that it knows away from it. A sum
-    of hidden vectors h has that side in it, and would score any sample high. With m the mean of h, and t the
-    median of the known labels' scores z of m, w -= max(z_w - t, 0) m / |m|^2.
+    Training moves all samples to one side of the hidden space, and labels that a Model knows away from it.
+    A sum of hidden vectors h has that side in it, and would score any sample high. With m and C the mean and
+    the covariance of h, and t and s the medians of the known labels' scores of m and of sqrt(w' C w)::
+
+        w *= min(1, s / sqrt(w' C w)),  w -= max(w . m + b - t, 0) m / |m|^2
+
+    Few samples do not tell.
     """
     network, known = model.network, np.flatnonzero(model.training.started)
-    if network.input is None or not len(known):
+    n_samples = samples.x.n_rows
+    if network.input is None or not len(known) or n_samples < _ENOUGH:
         return
     known = known[:: max(1, len(known) // _MANY_KNOWN)]
-    every = Pattern(np.arange(samples.x.n_rows + 1), np.zeros(samples.x.n_rows, dtype=np.int32))
-    one = network._replace(output=Layer(*(part[:1] for part in network.output)))
-    mean = sum_hidden_vectors(samples._replace(y=every), one, n_jobs)[0] / samples.weights.sum()
-    usual = np.median(network.output.weights[known] @ mean + network.output.biases[known, 0])
-    above = np.maximum(output.weights @ mean + output.biases[:, 0] - usual, 0)
-    output.weights[:] -= np.multiply.outer(above / max(mean @ mean, np.float32(_LITTLE)), mean)
+    h = hidden_vectors(Batch(samples.x, network), 0, min(n_samples, _MANY_SAMPLES), n_jobs)
+    mean, covariance = h.mean(axis=0), np.cov(h, rowvar=False, bias=True, dtype=np.float32)
+    rows, biases = network.output.weights[known], network.output.biases[known, 0]
+
+    def spreads(rows):
+        return np.sqrt(np.maximum(np.einsum("yu,yu->y", rows @ covariance, rows), 0))
+
+    own = spreads(output.weights)
+    output.weights[:] *= np.minimum(1, np.median(spreads(rows)) / np.maximum(own, _LITTLE))[:, np.newaxis]
+    above = np.maximum(output.weights @ mean + output.biases[:, 0] - np.median(rows @ mean + biases), 0)
+    output.weights[:] -= np.multiply.outer(above / max(mean @ mean, _LITTLE), mean)
 
 
 def take_labels(samples, labels, n_labels):

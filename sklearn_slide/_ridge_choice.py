@@ -10,6 +10,7 @@ from sklearn_slide._core import chosen, exact
 from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch, Identity, Layer, Network
 from sklearn_slide._core.rows import Pattern, Rows
+from sklearn_slide._early_stopping import FIRST
 from sklearn_slide._lengths import mean_square_norm
 from sklearn_slide._memory import physical_memory
 from sklearn_slide._ridge import fit_ridge, ridge_bytes
@@ -18,8 +19,6 @@ from sklearn_slide._ridge import fit_ridge, ridge_bytes
 # powers and shares, in the coarsest steps that lose less than samples can tell.
 _PENALTIES, _TAILS, _POWERS = (0.25, 1.0, 4.0, 16.0, 64.0), (0.0, 0.5), (0.0, 0.25, 0.5, 0.85)
 _SHARES = 2.0 ** np.arange(-3, 8)
-# Precision is the mean of those of the first so many labels of a ranking.
-_FIRST = (1, 3, 5)
 # So many labels of a sample are ranked again for each choice: the best ones by the network and two ridges.
 _N_CANDIDATES = 50
 # About so many scores are computed to find them, for samples as they come.
@@ -92,7 +91,7 @@ def choose_ridge(model, samples, held_out, n_axes, n_jobs):
     It is the one, of n_axes axes at most, that ranks held-out Samples best, by precision. None is returned
     where it brings less than the held-out samples can tell, or than it is worth, or takes too much memory.
     """
-    network, first = model.network, _FIRST if model.labels.multilabel else (1,)
+    network, first = model.network, FIRST if model.labels.multilabel else (1,)
     if ridge_bytes(samples, model.n_features, network.n_labels, n_axes) > _MEMORY_SHARE * physical_memory():
         return None
     held_out = _first_samples(held_out, int(_MOST_SCORES / network.n_labels))

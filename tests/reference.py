@@ -322,15 +322,17 @@ def centroid_weights(H, Y):
 # ---------------------------------------------------------------------------------------------------------
 
 
-def lower_to_known(W, b, known_W, known_b, H):
-    """Return rows W of new labels, (n_new, n_units), none of which scores the mean of H high."""
+def match_known(W, b, known_W, known_b, H):
+    """Return rows W of new labels, (n_new, n_units), by which no score of H is high, nor spreads far."""
     mean = H.mean(axis=0)
     usual = np.median([w @ mean + bias for w, bias in zip(known_W, known_b, strict=True)])
-    lowered = []
+    spread = np.median([(H @ w).std() for w in known_W])
+    matched = []
     for w, bias in zip(W, b, strict=True):
+        w = w * min(1, spread / (H @ w).std())
         off = w @ mean + bias - usual
-        lowered.append(w - off * mean / (mean @ mean) if off > 0 else w)
-    return np.array(lowered)
+        matched.append(w - off * mean / (mean @ mean) if off > 0 else w)
+    return np.array(matched)
 
 
 def build_tables(codes):

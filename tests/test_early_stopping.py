@@ -141,16 +141,29 @@ def test_scorers(split, scoring, expected):
     assert model.best_validation_score_ == max(model.validation_scores_) == expected(model, X_val, Y_val)
 
 
+@pytest.mark.parametrize(("n_labels", "ks"), [(25, (1, 3, 5)), (4, (1, 3)), (2, (1,)), (1, (1,))])
+def test_the_default_score_is_the_mean_precision_at_1_3_and_5(split, n_labels, ks):
+    X, X_val, Y, Y_val = split
+    Y, Y_val = Y[:, -n_labels:], Y_val[:, -n_labels:]
+    model = make(early_stopping=True, max_iter=1, n_active=25).fit(X, Y, X_val=X_val, y_val=Y_val)
+    top = model.predict_top_k(X_val, max(ks))[0]
+    expected = np.mean([precision_at_k(Y_val, top[:, :k], k=k) for k in ks])
+    assert model.best_validation_score_ == pytest.approx(expected)
+
+
 def test_weights_count_in_the_score(data):
     X, Y = data
     weights = np.random.default_rng(0).integers(0, 4, size=120)
-    for scoring in ("recall_at_5", "coverage_at_5"):  # the latter takes no weights
+    for scoring in ("auto", "recall_at_5", "coverage_at_5"):  # the latter takes no weights
         model = make(early_stopping=True, scoring=scoring, max_iter=1).fit(X, Y, sample_weight=weights)
         kept = weights > 0
         _, (X_val, Y_val, w) = hold_out(X[kept], Y[kept], weights[kept], 0.1, model._model.seed)
+        top = model.predict_top_k(X_val, 5)[0]
         if scoring == "recall_at_5":
-            top = model.predict_top_k(X_val, 5)[0]
             assert model.best_validation_score_ == recall_at_k(Y_val, top, k=5, sample_weight=w)
+        if scoring == "auto":
+            each = [precision_at_k(Y_val, top, k=k, sample_weight=w) for k in (1, 3, 5)]
+            assert model.best_validation_score_ == pytest.approx(np.mean(each))
 
 
 def test_classes():
@@ -274,7 +287,7 @@ def test_weights_of_labels_are_those_of_the_other_samples():
 @pytest.mark.parametrize(
     ("params", "arguments", "message"),
     [
-        ({"scoring": "nonsense"}, {}, "scoring must be 'precision_at_1'.*Got 'nonsense'"),
+        ({"scoring": "nonsense"}, {}, "scoring must be 'auto'; 'precision_at_1'.*Got 'nonsense'"),
         ({"scoring": "precision_at_0"}, {}, "scoring must be"),
         ({"scoring": "precision_at_26"}, {}, r"y_pred must have shape \(n_samples, m\) with m >= k"),
         ({"scoring": lambda *_: np.nan}, {}, "scoring=.*gave nan.*Give another one"),
