@@ -71,10 +71,10 @@ def test_a_set_is_made_once(example, tmp_path):
 
 def test_the_best_threshold_is_found_as_by_trying_all(example):
     rng = np.random.default_rng(0)
-    for _ in range(20):
+    for seed in range(20):
         Y = rng.random((15, 6)) < 0.3
         # few values, so that many are equal
-        scores = sp.random_array((15, 6), density=0.6, rng=rng, format="csr")
+        scores = sp.random(15, 6, density=0.6, format="csr", random_state=seed)
         scores.data = np.ceil(8 * scores.data) / 8
         threshold = example[2].best_threshold(sp.csr_matrix(Y.astype(float)), scores)
         dense, cuts = scores.toarray(), np.arange(17) / 16
