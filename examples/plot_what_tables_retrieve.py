@@ -90,7 +90,7 @@ by_family = {
 }
 by_number = {n: recall_by_share(count_tables(LSH(n_tables=n))) for n in (10, 50, 200)}
 for name, found in (*by_family.items(), *((f"simhash, {n} tables", found) for n, found in by_number.items())):
-    print(f"{name}: {found[3]:.2f} of the best five in 5% of the labels, {found[4]:.2f} in 10%"))
+    print(f"{name}: {found[3]:.2f} of the best five in 5% of the labels, {found[4]:.2f} in 10%")
 
 # %%
 # With the weights of rare features
