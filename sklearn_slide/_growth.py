@@ -208,7 +208,8 @@ def match_known(output, model, samples, n_jobs):
         return
     known = known[:: max(1, len(known) // _MANY_KNOWN)]
     h = hidden_vectors(Batch(samples.x, network), 0, min(n_samples, _MANY_SAMPLES), n_jobs)
-    mean, covariance = h.mean(axis=0), np.cov(h, rowvar=False, bias=True, dtype=np.float32)
+    mean = h.mean(axis=0)
+    covariance = (h - mean).T @ (h - mean) / np.float32(len(h))
     rows, biases = network.output.weights[known], network.output.biases[known, 0]
 
     def spreads(rows):

@@ -92,6 +92,12 @@ def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit, enough, m
     assert (model._model.training.solver.output.weights.sums[N_OLD:] >= OUTPUT_ACCUMULATOR).all()
 
 
+def test_new_labels_start_with_one_hidden_unit(data):
+    X, Y = data
+    model = make(hidden_layer_sizes=(1,)).fit(X, Y[:, :N_OLD])
+    assert np.isfinite(model.partial_fit(X, Y).decision_function(X)).all()
+
+
 def test_samples_of_some_labels_keep_their_rows_and_weights(data):
     X, Y = data
     weights = np.random.default_rng(0).uniform(0.1, 3, size=120).astype(np.float32)
