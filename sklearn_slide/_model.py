@@ -111,7 +111,9 @@ class Model:
     diverged: bool = False  # training that diverged has written on the weights
     # a ridge regression whose scores are added to those of the network; training leaves it as it is
     ridge: Network | None = None
-    calibration: Any = None  # LabelCalibration or Temperature, of the scores as they were then; None: no one
+    calibration: Any = (
+        None  # LabelCalibration or ClassCalibration, of the scores as they were then; None: no one
+    )
 
     def __post_init__(self):
         if self.hasher is None:

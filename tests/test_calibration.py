@@ -19,9 +19,9 @@ from sklearn.utils import shuffle
 from sklearn_slide import SlideClassifier
 from sklearn_slide._calibration import (
     AVERAGES,
+    ClassCalibration,
     LabelCalibration,
     Pairs,
-    Temperature,
     _lower_pairs,
     best_threshold,
     calibrate_classes,
@@ -249,14 +249,18 @@ def test_the_weights_minimise_the_loss():
     found = calibrate_labels(as_pairs(scores, true), 6, groupings_of(true))
     shares = 1 / np.arange(1, 7)
     u = np.stack(np.broadcast_arrays(scores, scores[:, :1], np.log(np.arange(1, 7)), 1.0), axis=-1)
+    middle = np.append(u.reshape(-1, 4).mean(axis=0)[:3], 0)
+    units = np.array([scores.std(), scores.std(), 1, 1])
+    rate = ((shares * true).sum() + 0.5) / (400 * shares.sum() + 1)
+    start = np.array([1, 0, 0, np.log(rate / (1 - rate))])
 
     def loss(c):
-        p = expit(u @ c)
+        p = expit((u - middle) / units @ c)
         losses = -np.where(true, np.log(p), np.log(1 - p)) * shares
-        return losses.sum() + 2 * np.sum((c - [1, 0, 0, 0]) ** 2)
+        return losses.sum() + 2 * np.sum((c - start) ** 2)
 
-    expected = minimize(loss, [1, 0, 0, 0], method="Nelder-Mead", options={"xatol": 1e-6, "maxiter": 4000}).x
-    assert_allclose(found.weights, expected, atol=2e-3)
+    c = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-6, "maxiter": 4000}).x / units
+    assert_allclose(found.weights, c - [0, 0, 0, c @ middle], atol=2e-3)
     assert (found.slopes > 0).all()
     p = expit(found.log_odds(scores, scores[:, :1], np.arange(1, 7)))
     assert np.abs(p - expit(log_odds)).mean() < 0.03
@@ -269,30 +273,151 @@ def test_few_samples_are_trusted_little():
     ranks = np.arange(1, 4)
     for true in ([[False] * 3], [[True] * 3], [[True, False, False]]):
         found = calibrate_labels(as_pairs(scores, np.array(true)), 3, groupings_of(np.array(true)))
-        assert np.abs(found.log_odds(scores, scores[:, :1], ranks) - scores).max() < 3
+        assert np.abs(found.log_odds(scores, scores[:, 0], ranks)).max() < 4
         assert ((found.thresholds > 0) & (found.thresholds < 1)).all()
 
 
-def test_class_labels_have_a_temperature():
+def test_the_unit_of_scores_does_not_matter():
+    rng = np.random.default_rng(0)
+    scores = -np.sort(-rng.normal(-1, 2, size=(300, 12)), axis=1)
+    true = rng.random(scores.shape) < expit(scores)
+    ranks, groupings = np.arange(1, 13), groupings_of(true)
+    found = [calibrate_labels(as_pairs(unit * scores, true), 12, groupings) for unit in (1, 1000)]
+    p = [
+        expit(c.log_odds(c_unit * scores, c_unit * scores[:, :1], ranks))
+        for c, c_unit in zip(found, (1, 1000), strict=True)
+    ]
+    assert_allclose(p[1], p[0], rtol=1e-6)
+    assert_allclose(found[1].thresholds, found[0].thresholds, rtol=1e-6)
+    one, another = (calibrate_classes(unit * scores, true.argmax(axis=1)) for unit in (1, 1000))
+    assert_allclose(of_classes(another, 1000 * scores), of_classes(one, scores), rtol=1e-3)
+
+
+def test_labels_beyond_the_ranks_do_not_hide_the_first_ones():
+    # scores as of a ridge regression: of 20,000 labels most are far below the first ones, of which seven of
+    # ten are true whatever the score is
+    rng = np.random.default_rng(0)
+    n, n_labels = 500, 20_000
+    best = -np.sort(-rng.gamma(4, 60, size=(n, 1)) * rng.random((n, 50)) ** 0.5, axis=1)
+    lower = 20 * rng.random((n, 20))
+    scores = np.hstack([best, lower])
+
+    def log_odds(z):
+        return np.minimum(-9 + z / 10, 0.85)
+
+    true = rng.random(scores.shape) < expit(log_odds(scores))
+    counts = np.hstack([np.ones_like(best), np.full(lower.shape, (n_labels - 50) / 20)])
+    counts[:, 50:][true[:, 50:]] = 1
+    pairs = Pairs(
+        scores.ravel(),
+        np.repeat(best[:, 0], 70),
+        np.tile(np.minimum(np.arange(1, 71), 50), n),
+        true.ravel(),
+        counts.ravel(),
+    )
+    rows = np.repeat(np.arange(n), 70)
+    c = calibrate_labels(pairs, 50, [(0 * rows, [true.sum()])] * 3)
+    p = expit(c.log_odds(best, best[:, :1], np.arange(1, 51)))
+    assert np.abs(p - expit(log_odds(best)))[:, :5].mean() < 0.05
+
+
+def of_classes(c, scores):
+    """Compute calibrated probabilities of classes, a row and a class at a time."""
+    p = softmax(c.factor * scores, axis=1) / (1 + np.exp(-c.share))
+    for row, z in zip(p, scores, strict=True):
+        n = c.n_ranked
+        order = np.argsort(-z, kind="stable")
+        ranks = np.array([1 + (z > one + 2e-6 * (1 + abs(one))).sum() for one in z])
+        part = np.zeros(len(z))
+        for y in order[:n]:
+            if n == len(z) or ranks[y] < ranks[order[n - 1]]:
+                part[y] = np.exp(c.slope * (z[y] - z.max())) * ranks[y] ** -c.fall
+        if part.sum():
+            row += part / part.sum() / (1 + np.exp(c.share))
+        else:
+            row *= 1 + np.exp(-c.share)
+    return p
+
+
+def test_classes_of_a_softmax_keep_it():
     rng = np.random.default_rng(0)
     scores = 4 * rng.normal(size=(3000, 5))
-    true = np.array([rng.choice(5, p=row) for row in softmax(0.3 * scores, axis=1)])
-    assert calibrate_classes(scores, true).factor == pytest.approx(0.3, rel=0.05)
-    X, y = shuffle(*load_digits(return_X_y=True), random_state=0)
-    model = SlideClassifier((32,), random_state=0).fit(X[:1200], y[:1200])
-    raw = model.predict_proba(X[1500:])
-    dense = model.decision_function(X[1500:])
-    model.calibrate(X[1200:1500], y[1200:1500])
-    factor = model._model.calibration.factor
-    p = model.predict_proba(X[1500:])
-    assert isinstance(model._model.calibration, Temperature)
-    assert_allclose(p, softmax(factor * dense.astype(float), axis=1), rtol=1e-6)
-    assert_allclose(model.predict_log_proba(X[1500:]), np.log(p), rtol=1e-6)
-    labels, best = model.predict_top_k(X[1500:], 3, scores="probability")
-    assert_allclose(best, np.take_along_axis(p, labels, 1), rtol=1e-5)
-    assert_allclose(model.predict_proba(X[1500:], labels), best, rtol=1e-5)
-    assert log_loss(y[1500:], p) < log_loss(y[1500:], raw)
-    assert_array_equal(model.predict(X[1500:]), np.argmax(dense, axis=1))
+    p = softmax(0.3 * scores, axis=1)
+    found = calibrate_classes(scores, np.array([rng.choice(5, p=row) for row in p]))
+    assert_allclose(of_classes(found, scores), p, atol=0.04)
+
+
+def test_classes_among_the_first_or_anywhere():
+    rng = np.random.default_rng(0)
+    n, n_classes, tail = 4000, 400, 0.3
+    scores = 3 * rng.normal(size=(n, n_classes)).astype(np.float32)
+    order = np.argsort(-scores, axis=1)[:, :50]
+    best = np.take_along_axis(scores, order, axis=1).astype(float)
+    h = softmax(1.5 * best - 0.8 * np.log(np.arange(1, 51)), axis=1)
+    true = np.array([rng.choice(row, p=p) for row, p in zip(order, h, strict=True)])
+    anywhere = rng.random(n) < tail
+    true[anywhere] = rng.integers(0, n_classes, anywhere.sum())
+    expected = (1 - tail) * h + tail / n_classes
+    found = calibrate_classes(scores[:2000], true[:2000])
+    p = of_classes(found, scores[2000:].astype(float))
+    assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+    assert (np.diff(-np.sort(-p, axis=1)[:, :50], axis=1) <= 0).all()
+    assert np.abs(np.take_along_axis(p, order[2000:], 1) - expected[2000:])[:, :5].mean() < 0.02
+    of_true = p[np.arange(2000), true[2000:]]
+    one_temperature = minimize(
+        lambda c: -log_softmax(c * scores[:2000], axis=1)[np.arange(2000), true[:2000]].mean(), [0.5]
+    ).x
+    by_temperature = log_softmax(one_temperature * scores[2000:], axis=1)[np.arange(2000), true[2000:]]
+    assert np.log(of_true).mean() > by_temperature.mean() + 0.05
+
+
+@pytest.mark.parametrize("n_classes", [10, 120])
+def test_class_labels_every_way(n_classes):
+    if n_classes == 10:
+        X, y = shuffle(*load_digits(return_X_y=True), random_state=0)
+    else:
+        X, Y = make_xmc_classification(1600, 300, n_classes, random_state=0)
+        kept = np.diff(Y.indptr) > 0
+        X, y = X[kept], Y.indices[Y.indptr[:-1][kept]]
+    X, y, X_held, y_held, X_test = X[:900], y[:900], X[900:1200], y[900:1200], X[1200:1400]
+    model = SlideClassifier((32,), random_state=0).fit(X, y)
+    known = np.isin(y_held, model.classes_)
+    raw = model.predict_proba(X_held[known])
+    model.calibrate(X_held[known], y_held[known])
+    calibration, dense = model._model.calibration, model.decision_function(X_test).astype(float)
+    assert isinstance(calibration, ClassCalibration)
+    p = model.predict_proba(X_test)
+    assert_allclose(p, of_classes(calibration, dense), rtol=1e-5, atol=1e-12)
+    assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
+    assert_allclose(model.predict_log_proba(X_test), np.log(p), rtol=1e-6)
+    for k in (1, 3, n_classes):
+        labels, best = model.predict_top_k(X_test, k, scores="probability")
+        assert best.shape[1] == min(k, p.shape[1])
+        places = np.searchsorted(model.classes_, labels)
+        assert_allclose(best, np.take_along_axis(p, places, 1), rtol=1e-4, atol=1e-9)
+        assert (np.diff(best, axis=1) <= 1e-12).all()
+    labels, best = model.predict_top_k(X_test, 3, scores="probability")
+    assert_allclose(model.predict_proba(X_test, labels), best, rtol=1e-4)
+    for other in (pickle.loads(pickle.dumps(model)), deepcopy(model).compact()):
+        assert_allclose(other.predict_top_k(X_test, 3, scores="probability")[1], best, rtol=1e-4)
+    own = model.predict_proba(X_held[known])
+    assert log_loss(y_held[known], own, labels=model.classes_) < log_loss(
+        y_held[known], raw, labels=model.classes_
+    )
+    assert_array_equal(model.predict(X_test), model.classes_[np.argmax(dense, axis=1)])
+
+
+def test_classes_that_score_alike():
+    c = ClassCalibration(0.7, -0.3, 1.2, 0.5, 3)
+    scores = np.array([[1.0, 1, 1, 1, 1, 1], [3, 2, 2, 2, 2, 1], [3, 3, 3, 1, 0, 0], [5, 4, 3, 2, 1, 0]])
+    p = of_classes(c, scores)
+    best = -np.sort(-scores, axis=1)[:, :3]
+    about = [values[:, np.newaxis] for values in c.about(best, 6)]
+    sums = np.log(np.exp(0.7 * scores).sum(axis=1, keepdims=True))
+    found = np.exp(c.logarithms(scores, sums, ranks_among(best, scores), *about))
+    assert_allclose(found, p, rtol=1e-12)
+    assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
+    assert_allclose(found[0], 1 / 6)
 
 
 def test_fit_calibrates_where_samples_are_held_out(task):
