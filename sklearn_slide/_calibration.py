@@ -299,7 +299,7 @@ def _fit_mixture(factor, of_true, sums, ranks, head, start):
         # the probability that h gave the class, and derivatives of log h by the slope and the fall
         by_h = 1 - np.exp(np.minimum(log_expit(found.share) + factor * of_true - sums - logarithms, 0))
         by_h[~in_h] = 0.0
-        h = np.exp(values - np.where(in_h, totals, 0.0)[:, np.newaxis])[in_h]
+        h = np.exp(values[in_h] - totals[in_h, np.newaxis])
         by_slope = of_true[in_h] - (h * scores[in_h]).sum(axis=1)
         by_fall = (h * log_ranks[in_h]).sum(axis=1) - np.log(ranks[in_h])
         gradient = [found.slope * (by_h[in_h] @ by_slope), by_h[in_h] @ by_fall, 0.0]
