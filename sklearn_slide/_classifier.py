@@ -68,8 +68,9 @@ class SlideClassifier(
         train the joined network further, and a first call of `partial_fit` trains one. *Fixed*.
 
     learning_rate : {'linear', 'constant'}, default='linear'
-        'linear' lets `learning_rate_init` fall to zero over the `max_iter` epochs of `fit`, 'constant' keeps
-        it, and so does `partial_fit`, which does not know how much will come.
+        'linear' lets `learning_rate_init` fall to zero over the `max_iter` epochs of `fit`; calls of
+        `partial_fit` go on at a tenth, or the share of samples that came since. 'constant' keeps it, and so
+        does a stream that began with `partial_fit`.
 
     learning_rate_init : float, default=0.1
         The initial learning rate used.
@@ -379,6 +380,7 @@ class SlideClassifier(
             self._start_of_all(models, n_epochs, self._encode(everything, labels, scale))
         elif learn_all and min(n_epochs) == self.max_iter:
             self._learn_held_out(held_out, rates[-2:])
+        self._settle(everything[0].shape[0])
         task.end(lambda: self._as_if_stopped([self._model]))
         return self
 
@@ -445,6 +447,6 @@ class SlideClassifier(
         else:
             self._start_history()
             model = self._first_model(samples, labels, scale, self._draw_seeds(1)[0])
-        self._train(model, samples, self._rates(1, falling=False), task)
+        self._pass_over(model, samples, task)
         task.end(lambda: self._as_if_stopped([self._model]))
         return self

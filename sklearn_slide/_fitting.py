@@ -14,7 +14,7 @@ from sklearn_slide._core.compilation import tell_of_compilation
 from sklearn_slide._early_stopping import Validation, hold_out
 from sklearn_slide._epochs import Diverged, run_epoch, run_epochs
 from sklearn_slide._first_weights import first_model
-from sklearn_slide._growth import grow, learn_of, settle_scale
+from sklearn_slide._growth import grow, learn_of, remember_samples, settle_scale
 from sklearn_slide._input_forms import check_samples, check_targets, numbers_wanted
 from sklearn_slide._labels import Labels, column_names, is_multilabel
 from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
@@ -32,6 +32,8 @@ MOST_HELD_OUT = 1000
 _LITTLE = 0.1
 # Of fewer samples ridge regression takes seconds, and is always tried.
 _FEW_SAMPLES = 10_000
+# The least share of the learning rate after a fit, for labels that are new.
+_LEAST_SHARE = 0.1
 # So many times as many axes as hidden units are tried where ridge regression matters most.
 _WIDER = 4
 
@@ -226,6 +228,7 @@ class FittingMixin:
             if before is not None and before.shares_arrays(model):
                 before.diverged = True
             raise
+        remember_samples(model, samples, self.n_jobs)
         self._take(model)
         return n_epochs
 
@@ -276,6 +279,25 @@ class FittingMixin:
         """Return the learning rates at the ends of epochs: falling to 0, or constant."""
         last = 0 if falling else self.learning_rate_init
         return np.linspace(self.learning_rate_init, last, n_epochs + 1)
+
+    def _settle(self, n_samples):
+        """Note that a fit to so many samples has ended, for the rates of later passes."""
+        training = self._model.training
+        training.n_settled, training.n_later = n_samples if self.learning_rate == "linear" else 0, 0
+
+    def _pass_over(self, model, samples, task):
+        """Train a Model with Samples once, as `partial_fit` does.
+
+        Where the rate of a fit had fallen to zero, it is the share of samples that came since that it has
+        risen to, for a pass at the whole rate over a few overwrites what several over many have taught.
+        """
+        training, n_passes = model.training, len(samples.passes)
+        rates = self._rates(1, falling=False)
+        if training.n_settled:
+            later = training.n_later + np.array([0, n_passes])
+            rates = rates * np.maximum(_LEAST_SHARE, later / (training.n_settled + later))
+        self._train(model, samples, rates, task)
+        training.n_later += n_passes
 
     def _start_history(self):
         """Forget the epochs of an earlier fit."""

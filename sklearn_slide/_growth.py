@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -180,7 +181,7 @@ def start_labels(model, samples, new, direct, n_jobs):
     )
     sums = sum_hidden_vectors(take_labels(samples, new, network.n_labels), small, n_jobs)
     initialise_output(small, sums, LOSSES[model.settings.loss].first_bias, rng)
-    match_known(output, model, samples, n_jobs)
+    match_known(output, direct, model, samples, n_jobs)
     first = start_layer(output, model.settings.solver, OUTPUT_ACCUMULATOR)
     for whole, part in [
         (network.output, output),
@@ -191,25 +192,60 @@ def start_labels(model, samples, new, direct, n_jobs):
             rows[new] = its
 
 
-def match_known(output, model, samples, n_jobs):
-    """Let no row of an output Layer score Samples more highly, nor with more spread, than most labels do.
+class Moments(NamedTuple):
+    """What is kept of the hidden vectors of the samples seen last."""
+
+    n_samples: int
+    mean: np.ndarray  # float32 (n_units,)
+    covariance: np.ndarray  # float32 (n_units, n_units)
+
+    @classmethod
+    def of(cls, network, samples, n_jobs):
+        """Return those of the first Samples by a Network."""
+        n_samples = min(samples.x.n_rows, _MANY_SAMPLES)
+        h = hidden_vectors(Batch(samples.x, network), 0, n_samples, n_jobs)
+        mean = h.mean(axis=0)
+        return cls(n_samples, mean, (h - mean).T @ (h - mean) / np.float32(n_samples))
+
+    def after(self, before):
+        """Return those of these samples and of as many of those before, None for no one, as still count."""
+        n_before = min(before.n_samples, _MANY_SAMPLES - self.n_samples) if before else 0
+        if n_before == 0:
+            return self
+        n_samples = self.n_samples + n_before
+        share, off = np.float32(n_before / n_samples), before.mean - self.mean
+        covariance = self.covariance + share * (before.covariance - self.covariance)
+        covariance += share * (1 - share) * np.multiply.outer(off, off)
+        return Moments(n_samples, self.mean + share * off, covariance)
+
+
+def remember_samples(model, samples, n_jobs):
+    """Keep the Moments of Samples that a Model was trained with, for labels that come later."""
+    network, training = model.network, model.training
+    if network.input is not None and model.settings.init == "centroid":
+        training.moments = Moments.of(network, samples, n_jobs).after(training.moments)
+
+
+def match_known(output, direct, model, samples, n_jobs):
+    """Let new labels, rows of an output Layer and a Direct or None, score samples as most known labels do.
 
     Training moves all samples to one side of the hidden space, and labels that a Model knows away from it.
     A sum of hidden vectors h has that side in it, and would score any sample high. With m and C the mean and
-    the covariance of h, and t and s the medians of the known labels' scores of m and of sqrt(w' C w)::
+    the covariance of h, of the Samples and those before, and t and s the medians of the known labels' scores
+    of m and of sqrt(w' C w)::
 
         w *= min(1, s / sqrt(w' C w)),  w -= max(w . m + b - t, 0) m / |m|^2
 
+    Training lengthens direct weights: the median length of new labels' is no less than that of known ones'.
     Few samples do not tell.
     """
     network, known = model.network, np.flatnonzero(model.training.started)
-    n_samples = samples.x.n_rows
-    if network.input is None or not len(known) or n_samples < _ENOUGH:
+    if network.input is None or not len(known):
+        return
+    n_samples, mean, covariance = Moments.of(network, samples, n_jobs).after(model.training.moments)
+    if n_samples < _ENOUGH:
         return
     known = known[:: max(1, len(known) // _MANY_KNOWN)]
-    h = hidden_vectors(Batch(samples.x, network), 0, min(n_samples, _MANY_SAMPLES), n_jobs)
-    mean = h.mean(axis=0)
-    covariance = (h - mean).T @ (h - mean) / np.float32(len(h))
     rows, biases = network.output.weights[known], network.output.biases[known, 0]
 
     def spreads(rows):
@@ -219,6 +255,16 @@ def match_known(output, model, samples, n_jobs):
     output.weights[:] *= np.minimum(1, np.median(spreads(rows)) / np.maximum(own, _LITTLE))[:, np.newaxis]
     above = np.maximum(output.weights @ mean + output.biases[:, 0] - np.median(rows @ mean + biases), 0)
     output.weights[:] -= np.multiply.outer(above / max(mean @ mean, _LITTLE), mean)
+    if direct is not None:
+        lengths, usual = direct_lengths(direct), direct_lengths(network.direct)
+        if len(lengths) and len(usual):
+            direct.weights[:] *= np.float32(max(1, np.median(usual) / np.median(lengths)))
+
+
+def direct_lengths(direct):
+    """Return the lengths of the direct weights of each label that has some, float64."""
+    squares = np.bincount(direct.labels, np.square(direct.weights, dtype=np.float64))
+    return np.sqrt(squares[squares > 0])
 
 
 def take_labels(samples, labels, n_labels):

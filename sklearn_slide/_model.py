@@ -81,6 +81,9 @@ class TrainingState:
     started: np.ndarray  # bool (n_labels,): whether the label was true for a sample with entries
     index: Index | None = None
     schedule: RehashSchedule | None = None  # when the tables of the index are rebuilt
+    moments: Any = None  # Moments of the hidden vectors of samples, for labels that come later
+    n_settled: int = 0  # samples of the last fit, if its learning rate fell to zero
+    n_later: int = 0  # passes over samples since then
 
 
 @dataclass(eq=False)
@@ -111,9 +114,7 @@ class Model:
     diverged: bool = False  # training that diverged has written on the weights
     # a ridge regression whose scores are added to those of the network; training leaves it as it is
     ridge: Network | None = None
-    calibration: Any = (
-        None  # LabelCalibration or ClassCalibration, of the scores as they were then; None: no one
-    )
+    calibration: Any = None  # LabelCalibration or ClassCalibration of the scores of then; None: no one
 
     def __post_init__(self):
         if self.hasher is None:
@@ -345,7 +346,7 @@ def join(models):
     )
     return Model(
         network=Network(hidden, None, output, direct, networks[0].activation),
-        training=replace(models[0].training, solver=state, index=None, schedule=None),
+        training=replace(models[0].training, solver=state, index=None, schedule=None, moments=None),
         settings=models[0].settings,
         labels=models[0].labels,
         input_scale=models[0].input_scale,

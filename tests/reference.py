@@ -335,6 +335,12 @@ def match_known(W, b, known_W, known_b, H):
     return np.array(matched)
 
 
+def median_length(rows):
+    """Return the median of the lengths of rows, those of 0 left out."""
+    lengths = np.linalg.norm(rows, axis=1)
+    return np.median(lengths[lengths > 0])
+
+
 def build_tables(codes):
     """Return, for each table, a dict from code to the list of its labels; codes (n_labels, n_tables)."""
     tables = []

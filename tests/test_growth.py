@@ -12,7 +12,8 @@ from sklearn_slide import SlideClassifier, _growth, _memory
 from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.losses import SIGMOID_BIAS
 from sklearn_slide._first_weights import OUTPUT_ACCUMULATOR
-from sklearn_slide._growth import grow, merge, take_labels
+from sklearn_slide._growth import Moments, grow, merge, take_labels
+from sklearn_slide.datasets import make_xmc_classification
 
 N_OLD, N_NEW = 15, 25  # of the 25 labels of the fixture `data`
 STANDSTILL = {"learning_rate_init": 1e-30}
@@ -71,6 +72,8 @@ def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit, enough, m
     monkeypatch.setattr(_growth, "_ENOUGH", enough)
     X, Y = data
     model = make(direct_limit=limit).fit(X, Y[:, :N_OLD])
+    model._model.training.moments = None  # of the samples of fit
+    before = model.direct_coef_.toarray().T
     gain = model._model.network.direct.gain if limit else 0.0
     known = model.coefs_[1].T.copy(), model.intercepts_[1].copy()
     model.set_params(**STANDSTILL).partial_fit(X[60:], Y[60:])
@@ -80,16 +83,53 @@ def test_new_labels_start_from_the_centroids_of_the_chunk(data, limit, enough, m
     expected = reference.centroid_weights(inputs, Y[60:, N_OLD:].toarray())
     present = expected.any(axis=1)
     assert present.sum() > 5
-    rows = expected[present, :12]
+    rows, of_features = expected[present, :12], np.sqrt(gain) * expected[:, 12:]
     if enough == 60:  # the chunk has as many: it tells how known labels score
         rows = reference.match_known(rows, np.full(len(rows), SIGMOID_BIAS), *known, H)
         assert (rows != expected[present, :12]).any(axis=1).sum() > 2
+        if limit:
+            of_features *= max(1, reference.median_length(before) / reference.median_length(of_features))
     assert_allclose(model.coefs_[1].T[N_OLD:][present], rows, rtol=1e-3, atol=1e-5)
     direct = model.direct_coef_.toarray().T[N_OLD:]
-    assert_allclose(direct, np.sqrt(gain) * expected[:, 12:], rtol=1e-3, atol=1e-5)
+    assert_allclose(direct, of_features, rtol=1e-3, atol=1e-5)
     assert direct.any() == (limit > 0)
     assert_array_equal(model.intercepts_[1][N_OLD:], SIGMOID_BIAS)
     assert (model._model.training.solver.output.weights.sums[N_OLD:] >= OUTPUT_ACCUMULATOR).all()
+
+
+def test_moments_are_those_of_all_rows_that_count(data, monkeypatch):
+    X, Y = data
+    model = make().fit(X, Y)._model
+
+    def moments(start, stop):
+        return Moments.of(model.network, to_samples(X[start:stop], Y[start:stop]), 1)
+
+    monkeypatch.setattr(_growth, "_MANY_SAMPLES", 100)
+    for parts, counted in [((0, 30, 70), slice(0, 70)), ((0, 70, 110), None)]:
+        first, middle, last = parts
+        found = moments(middle, last).after(moments(first, middle))
+        h = X.toarray() @ model.network.input.weights + model.network.input.biases
+        share = (
+            1.0 if counted else 60 / 70
+        )  # of 70 samples before, as many count as make 100 with the later 40
+        weights = np.r_[np.full(middle - first, share), np.ones(last - middle)]
+        assert found.n_samples == round(weights.sum())
+        assert_allclose(found.mean, np.average(h[first:last], axis=0, weights=weights), rtol=1e-3, atol=1e-6)
+        expected = np.cov(h[first:last].T, aweights=weights, ddof=0)
+        assert_allclose(found.covariance, expected, rtol=1e-3, atol=1e-5)
+    assert moments(0, 30).after(None).n_samples == 30
+
+
+def test_a_handful_of_samples_brings_labels_that_do_not_outshine_the_others():
+    X, Y = make_xmc_classification(n_samples=1200, n_labels=600, random_state=0)
+    model = SlideClassifier((64,), random_state=0, n_jobs=1).fit(X[:1000], Y[:1000, :500])
+    before = model.predict_top_k(X[1000:], k=5)[0]
+    has_new = np.flatnonzero(Y[:1000, 500:].sum(axis=1))[:40]
+    model.set_params(learning_rate_init=1e-30).partial_fit(X[has_new], Y[has_new])
+    after = model.predict_top_k(X[1000:], k=5)[0]
+    assert (after >= 500).any()
+    assert (after >= 500).mean() < 0.1
+    assert (after == before).mean() > 0.8
 
 
 def test_new_labels_start_with_one_hidden_unit(data):

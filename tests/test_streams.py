@@ -16,6 +16,8 @@ from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.pairs import find_new_pairs
 from sklearn_slide._growth import learn_of, settle_scale
 from sklearn_slide._lengths import Lengths
+from sklearn_slide._shards import fit_shard
+from sklearn_slide._trainer import Trainer
 from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import precision_at_k
 
@@ -259,6 +261,43 @@ def test_nothing_new_changes_nothing_before_training(data, params):
         learn_of(model, samples, 1)
     assert pickle.dumps((arrays, model.input_scale)) == before
     assert model.network.direct is arrays[0]
+
+
+@pytest.mark.parametrize("learning_rate", ["linear", "constant"])
+def test_rates_rise_after_a_fit_by_the_share_of_later_samples(data, learning_rate, monkeypatch):
+    X, Y = data
+    rates = []
+    monkeypatch.setattr(
+        Trainer, "run_epoch", lambda self, ends, report=None: (rates.append(list(ends)), (0.5, 5.0))[1]
+    )
+    model = make(learning_rate=learning_rate, learning_rate_init=0.2, max_iter=2)
+    for n_before in (0, 30):  # a stream that begins without a fit
+        model.partial_fit(X[n_before:], Y[n_before:])
+    assert rates == [[0.2, 0.2]] * 2
+    model.fit(X[:90], Y[:90])
+    rates.clear()
+    weights = np.r_[0.0, 2.0, np.ones(8)]  # ten passes
+    for kept in (slice(0, 10), slice(10, 40), slice(40, 120)):
+        model.partial_fit(X[kept], Y[kept], sample_weight=weights if kept.start == 0 else None)
+    if learning_rate == "constant":
+        assert rates == [[0.2, 0.2]] * 3
+    else:
+        shares = [10 / 100, 40 / 130, 120 / 210]
+        assert_allclose(rates, 0.2 * np.array([[0.1, shares[0]], shares[:2], shares[1:]]))
+
+
+@pytest.mark.parametrize("task", ["blocks", "warm start"])
+def test_later_rates_follow_every_way_to_fit(data, task):
+    X, Y = data
+    model = make(warm_start=True).fit(X[:50], Y[:50])
+    if task == "blocks":
+        blocks = [(X[:70], Y[:70]), (X[70:], Y[70:])]
+        model = fit_shard(model.get_params(), np.arange(Y.shape[1]), blocks).classifier
+    else:
+        model.partial_fit(X[:9], Y[:9])
+        assert (model._model.training.n_settled, model._model.training.n_later) == (50, 9)
+        model.fit(X, Y)
+    assert (model._model.training.n_settled, model._model.training.n_later) == (120, 0)
 
 
 @pytest.mark.parametrize("params", [*NETWORKS, {"n_estimators": 2}])
