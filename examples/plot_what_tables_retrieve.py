@@ -113,8 +113,9 @@ for retrieval in ("exact", "lsh"):
 # %%
 # The picture
 # -----------
-# Simhash, the default, finds the most, and four times as many tables find more, for four times the memory.
-# The tables alone do not find everything, for the scores have a part that they cannot see.
+# The default, simhash, finds about as much as the two forms of winner-take-all, and min-hash finds less. Four
+# times as many tables find more, for four times the memory. The tables alone do not find everything, for the
+# scores have a part that they cannot see.
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.6), layout="constrained", sharey=True)
 colours = ("#1f5fa8", "#d55e00", "#009e73", "#e69f00")
 for (name, found), colour, marker in zip(by_family.items(), colours, "os^D", strict=True):

@@ -232,6 +232,26 @@ def test_page_uses_public_names(page):
         assert "The module is private, and may change with any version" in said, found
 
 
+def test_clusters_take_any_free_port():
+    # Without an address, and with None, a scheduler takes port 8787, and warns where another one has it.
+    sources = [
+        path
+        for folder in ("docs", "examples", "sklearn_slide", "tests")
+        for path in (ROOT / folder).rglob("*")
+    ]
+    starts = 0
+    for path in sources:
+        if path.suffix not in (".py", ".rst") or {"auto_examples", "_build"} & set(path.parts):
+            continue
+        text = path.read_text("utf-8")
+        named = re.findall(r"dashboard_address\"?[:=] ?(None|\S+?)[,)}\n]", text)
+        assert set(named) <= {'":0"'}, path
+        if re.search(r"^[^`#]*(?:LocalCluster|Client)\((?:processes|n_workers|\*\*|1,)", text, re.M):
+            starts += 1
+            assert named, path
+    assert starts > 5
+
+
 # --- the reader of blocks itself
 
 
