@@ -137,10 +137,11 @@ for n_labels in numbers:
 # %%
 # The picture
 # -----------
-# With 50 and with 200 labels, one-vs-rest ranks best, and is the one to take if its time does not matter.
-# With 800, most of which have few texts, ``SlideClassifier`` does a little better. The time of one-vs-rest
-# grows with the labels, and so does its memory. That of ``SlideClassifier`` grows less; beyond 1,000 labels
-# it scores only some hundred of them for a text, and then hardly grows at all (:doc:`/benchmarks/growth`).
+# With 50 and with 200 labels, one-vs-rest by SGD ranks best and is faster: it is the one to take. With 800,
+# most of which have few texts, ``SlideClassifier`` is faster and ranks a little better. The time of
+# one-vs-rest grows with the labels, and so does its memory. Beyond 1,000 labels ``SlideClassifier`` scores
+# only some hundred of them for a text, and its time hardly grows at all (:doc:`/benchmarks/growth`).
+# With few texts, its ``fit`` also tries ridge regression, which may take most of the time.
 # The dense network and the neighbours come close in precision.
 fig, axes = plt.subplots(1, 3, figsize=(13.5, 4), layout="constrained", width_ratios=(1, 1, 1.1))
 left, middle, right = axes
