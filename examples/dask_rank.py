@@ -37,7 +37,7 @@ def main():
     model = SlideClassifier((64,), random_state=0).fit(X[:10_000], Y[:10_000]).compact()
     rows = da.from_array(X[10_000:], chunks=(2_000, -1))
     # a warning that a worker is slow to end is of no interest here
-    quiet = {"silence_logs": logging.ERROR}
+    quiet = {"silence_logs": logging.ERROR, "dashboard_address": ":0"}
     with LocalCluster(n_workers=2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
         on_worker = client.scatter(model)  # travels once to each worker that ranks with it
         labels = rows.map_blocks(

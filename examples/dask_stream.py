@@ -59,7 +59,7 @@ def main():
     X_test, Y_test = load_wordnet("test", vectorize=True, return_X_y=True)
     n_rows = load_wordnet("train").target.shape[0]
     # a warning that a worker is slow to end is of no interest here
-    quiet = {"silence_logs": logging.ERROR}
+    quiet = {"silence_logs": logging.ERROR, "dashboard_address": ":0"}
     with LocalCluster(n_workers=2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
         X, Y = as_dask_array(0, (n_rows, X_test.shape[1])), as_dask_array(1, (n_rows, Y_test.shape[1]))
         model = SlideClassifier(random_state=0)

@@ -161,19 +161,16 @@ def sets(results):
 
 
 def compared(name, rows):
-    """Return our P@1 less that of the better tree, and the sentence of it; None where one is missing."""
+    """Return our P@1 less that of the better tree, and a row of a table; None where one is missing."""
     ours, trees = rows[OURS][0], {tree: rows[tree][0] for tree in TREES if rows[tree][0]}
     if ours is None or not trees:
         return None
     tree = max(trees, key=lambda tree: trees[tree]["P@1"])
-    behind, theirs = ours["P@1"] - trees[tree]["P@1"], trees[tree]
-    place = f"{abs(behind):.1f} points {'ahead of' if behind > 0 else 'behind'}"
-    ratio = ours["cpu_seconds"] / max(theirs["cpu_seconds"], 1e-9)
-    text = f"- {name}: {ours['P@1']:.1f}, {place} {tree} ({theirs['P@1']:.1f}), in "
-    text += f"{ratio:.2g} times its CPU seconds ({ours['cpu_seconds']:.3g} and {theirs['cpu_seconds']:.3g})."
-    if len(trees) < len(TREES):
-        text += " The other one was not run, or did not end."
-    return behind, text
+    ahead, theirs = ours["P@1"] - trees[tree]["P@1"], trees[tree]
+    alone = "" if len(trees) == len(TREES) else ", the only one that ended"
+    cells = [f"{ours['P@1']:.1f}", f"{theirs['P@1']:.1f}", f"{ahead:+.1f}"]
+    cells += [f"{each['cpu_seconds']:.3g}" for each in (ours, theirs)]
+    return ahead, [name, *cells, tree + alone]
 
 
 def summary(results):
@@ -198,15 +195,15 @@ def summary(results):
     )
     missing = [name for name in KINDS if not found[name]]
     left = f"Not compared, as runs are missing: {'; '.join(missing)}." if missing else ""
-    lines = [one[1] for one in found.values() if one]
-    lines = [filled(line, subsequent_indent="  ") for line in lines]
-    parts = [filled(text), "\n".join(lines), filled(seen), filled(left)]
+    header = ["data", "P@1", "of the tree", "ahead", "CPU s", "of the tree", "the better tree"]
+    lines = benchmarking.rst_table(header, [one[1] for one in found.values() if one])
+    parts = [filled(text), lines.strip("\n"), filled(seen), filled(left)]
     return "\n\n".join(part for part in parts if part)
 
 
-def filled(text, **indent):
+def filled(text):
     """Return the text in lines of at most 108 characters."""
-    return fill(text, 108, break_on_hyphens=False, **indent)
+    return fill(text, 108, break_on_hyphens=False)
 
 
 def page(results):

@@ -42,10 +42,11 @@ train, held_out, test = slice(0, 10_000), slice(10_000, 12_000), slice(12_000, N
 # %%
 # How likely is a label?
 # ----------------------
-# Without held-out samples, probabilities are those of training against a sample of negatives. ``calibrate``
-# learns from held-out samples how often labels of such a score are right; ``fit(early_stopping=True)`` does
-# the same with those that it sets aside. The rankings stay what they are.
-model = SlideClassifier((64,), random_state=0).fit(X[train], Y[train])
+# In training a sample is compared with a few labels only. So without more, its probabilities are often far
+# off. ``calibrate`` learns from held-out samples how often labels of such a score are right. By default
+# ``fit`` does the same, with a tenth of 2,000 samples or more; here ``early_stopping=False`` keeps it from
+# that, to show the difference. The rankings stay what they are.
+model = SlideClassifier((64,), early_stopping=False, random_state=0).fit(X[train], Y[train])
 form = {"k": 5, "scores": "probability", "sparse_output": True}
 before = model.predict_top_k(X[test], **form)
 model.calibrate(X[held_out], Y[held_out])
@@ -80,7 +81,7 @@ true, p = calibration_pairs(Y[test], likely)
 precision, recall, _ = precision_recall_curve(true, p)
 recall = recall * true.sum() / Y[test].sum()  # of all labels that are true
 middle.plot(recall, precision, color="0.4")
-for threshold, colour, shift in ((model.threshold_, "C1", (10, 4)), (0.5, "C0", (8, 6))):
+for threshold, colour, shift in ((model.threshold_, "C1", (10, -20)), (0.5, "C0", (8, 4))):
     predicted = model.predict(X[test], threshold=threshold)
     hits = predicted.multiply(Y[test]).sum()
     point = hits / Y[test].sum(), hits / predicted.sum()
@@ -97,7 +98,8 @@ middle.set(title="Every threshold", xlabel="recall", ylabel="precision", xlim=(0
 # Why?
 # ----
 # With the default activation a score is a sum over the features of a sample. ``explain`` names the
-# strongest, and what all others and the bias add.
+# strongest, and what all others and the bias add. A label may have a score below 0 and still be likely: only
+# the calibration says how likely.
 labels, chances = model.predict_top_k(X[test][:1], 1, scores="probability")
 why = model.explain(X[test][:1], labels, n_features=8)
 names = [f"feature {j}" for j in why.features[0, 0]]

@@ -109,6 +109,7 @@ below.plot(curve[:, 0], curve[:, 3], marker="o", label="most during a chunk")
 below.plot(curve[:, 0], curve[:, 2], marker="o", label="after a chunk")
 below.set(xlabel="texts read", ylabel="memory, model included (MiB)")
 below.legend(loc="lower right", frameon=False)
+below.xaxis.set_major_formatter("{x:,.0f}")
 for ax in (above, below):
     ax.set_ylim(0, None)
     ax.grid(alpha=0.3)

@@ -79,7 +79,7 @@ print(f"the first tag is right for {precision_at_k(Y_new, columns, k=1):.0%} of 
 fig = plt.figure(figsize=(11, 5.4), layout="constrained")
 for part, i in zip(fig.subfigures(2, 3).flat, range(100, len(names), 330), strict=True):
     text = new_texts[i].split(" lex_")[0]  # without the two marks of WordNet at the end
-    shown = textwrap.fill(text, 44, max_lines=2, placeholder=" ...")
+    shown = textwrap.fill(text, 40, max_lines=2, placeholder=" ...")
     part.suptitle(shown, x=0.02, ha="left", fontsize=10, fontweight="bold")
     ax = part.subplots()
     colors = ["#1f5fa8" if name in new_tags[i] else "#c3d2e5" for name in names[i]]

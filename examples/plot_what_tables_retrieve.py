@@ -18,8 +18,6 @@ import matplotlib
 import numpy as np
 
 from sklearn_slide import LSH, SlideClassifier
-from sklearn_slide._core.hashing import hash_rows, work_size
-from sklearn_slide._lsh import draw_hasher
 from sklearn_slide.datasets import load_wordnet
 from sklearn_slide.metrics import precision_at_k
 
@@ -53,25 +51,21 @@ best, _ = model.predict_top_k(X_test, k=5)
 # Tables of each family
 # ---------------------
 # A table sorts the labels into buckets by a code of their weights, and the hidden vector of a sample has a
-# code as well. The functions below are the classifier's own. They are private: to search with tables, give
-# ``lsh=LSH(family, n_tables=...)`` to the classifier.
+# code as well. :meth:`~sklearn_slide.LSH.codes` tells both, as in a classifier with the same
+# ``random_state``. To search with such tables, give ``lsh=LSH(family, n_tables=...)`` to the classifier.
 W_in, W_out = model.coefs_
-hidden = np.ascontiguousarray(X_test[:500] @ W_in + model.intercepts_[0], dtype=np.float32)
-of_labels = np.ascontiguousarray(W_out.T)
+hidden = X_test[:500] @ W_in + model.intercepts_[0]
+of_labels = W_out.T
 
 
 def count_tables(lsh):
     """Return in how many tables each label shares a bucket with each sample, (n_samples, n_labels)."""
-    hasher = draw_hasher(lsh, hidden.shape[1], len(of_labels), 0)
-    found = []
-    for vectors in (hidden, of_labels):
-        codes = np.empty((len(vectors), hasher.n_tables), dtype=np.int32)
-        work = np.empty(work_size(hasher), dtype=np.float32)
-        hash_rows(vectors, 0, len(vectors), hasher, work, codes)
-        found.append(codes)
-    met = np.zeros((len(hidden), len(of_labels)), dtype=np.int16)
-    for t in range(hasher.n_tables):
-        met += found[0][:, [t]] == found[1][:, t]
+    of_samples, stored = (
+        lsh.codes(vectors, len(of_labels), random_state=0) for vectors in (hidden, of_labels)
+    )
+    met = np.zeros((len(of_samples), len(stored)), dtype=np.int16)
+    for one, other in zip(of_samples.T, stored.T, strict=True):
+        met += one[:, np.newaxis] == other
     return met
 
 
@@ -119,8 +113,9 @@ for retrieval in ("exact", "lsh"):
 # %%
 # The picture
 # -----------
-# Simhash, the default, finds the most, and four times as many tables find more, for four times the memory.
-# The tables alone do not find everything, for the scores have a part that they cannot see.
+# The default, simhash, finds about as much as the two forms of winner-take-all, and min-hash finds less. Four
+# times as many tables find more, for four times the memory. The tables alone do not find everything, for the
+# scores have a part that they cannot see.
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.6), layout="constrained", sharey=True)
 colours = ("#1f5fa8", "#d55e00", "#009e73", "#e69f00")
 for (name, found), colour, marker in zip(by_family.items(), colours, "os^D", strict=True):

@@ -38,6 +38,11 @@ class AttributeMixin:
         return len(self._require_fitted().network.hidden) + 2
 
     @property
+    def n_ridge_axes_(self):
+        """Number of the hidden units, the last ones, that are axes of a ridge regression; 0 without one."""
+        return self._require_fitted().count_ridge_axes()
+
+    @property
     def out_activation_(self):
         """Name of the output activation: 'softmax' for class labels or the softmax loss, else 'logistic'."""
         return self._require_fitted().out_activation

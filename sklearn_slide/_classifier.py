@@ -114,10 +114,10 @@ class SlideClassifier(
         Maximum number of epochs to not meet `tol` improvement.
 
     early_stopping : 'auto' or bool, default='auto'
-        Whether `fit` ends when the validation score is not improving, and keeps the weights with the best
-        score, of an epoch or the first ones. It sets a part of the data aside for it, unless `X_val` and
-        `y_val` are given. 'auto' does so from 2000 samples on, sets at most 1000 aside, learns from these too
-        in the end, and tries ridge regression beside a network, with few samples or if training gains little.
+        Whether `fit` ends when the validation score is not improving, and keeps the best weights, of an epoch
+        or the first ones. It sets samples aside for it, unless `X_val` and `y_val` are given. 'auto' does so
+        from 2000 samples on, sets at most 1000 aside, learns from these too in the end, and tries ridge
+        regression beside a network with one hidden layer, with few samples or if training gains little.
 
     validation_fraction : float, default=0.1
         The proportion of training data to set aside at random for early stopping, unless `X_val` is given.
@@ -202,6 +202,9 @@ class SlideClassifier(
     n_layers_ : int
         Number of layers, the input and the output among them.
 
+    n_ridge_axes_ : int
+        Number of the hidden units, the last ones, that are axes of a ridge regression; 0 without one.
+
     out_activation_ : str
         Name of the output activation function.
 
@@ -219,18 +222,15 @@ class SlideClassifier(
     ----------
     .. [1] B. Chen et al. SLIDE: In defense of smart algorithms over hardware acceleration for large-scale
        deep learning systems. MLSys 2020. arXiv:1903.03129.
-
     .. [2] H. Jain, Y. Prabhu, M. Varma. Extreme multi-label loss functions for recommendation, tagging,
        ranking & other missing label applications. KDD 2016.
 
     Examples
     --------
-    >>> from sklearn.datasets import make_multilabel_classification
     >>> from sklearn_slide import SlideClassifier
-    >>> X, Y = make_multilabel_classification(n_classes=20, sparse=True, return_indicator="sparse",
-    ...                                       random_state=0)
-    >>> model = SlideClassifier(hidden_layer_sizes=(32,), max_iter=10, random_state=0).fit(X, Y)
-    >>> labels, scores = model.predict_top_k(X[:2], k=3)
+    >>> from sklearn_slide.datasets import make_xmc_classification
+    >>> X, Y = make_xmc_classification(n_samples=300, n_labels=20, random_state=0)
+    >>> labels, scores = SlideClassifier(random_state=0).fit(X, Y).predict_top_k(X[:2], k=3)
     >>> labels.shape
     (2, 3)
     """

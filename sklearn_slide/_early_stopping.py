@@ -1,6 +1,7 @@
 """Samples that are kept out of training, and their score after each epoch."""
 
 import re
+from numbers import Integral
 
 import numpy as np
 from sklearn.metrics import get_scorer
@@ -48,7 +49,13 @@ def hold_out(X, y, sample_weight, fraction, seed):
 
     Return two tuples of samples, targets, and weights or None.
     """
-    parts = train_test_split(np.arange(X.shape[0]), test_size=fraction, random_state=seed)
+    n_samples = X.shape[0]
+    if not isinstance(fraction, Integral) and np.ceil(fraction * n_samples) >= n_samples:
+        raise ValueError(
+            f"early_stopping=True with validation_fraction={fraction} leaves none of {n_samples} samples to "
+            "train with. Give X_val and y_val, a lower validation_fraction, or early_stopping=False."
+        )
+    parts = train_test_split(np.arange(n_samples), test_size=fraction, random_state=seed)
     return tuple((X[i], y[i], None if sample_weight is None else sample_weight[i]) for i in parts)
 
 
@@ -58,6 +65,12 @@ def mean_precision(y_true, y_pred, *, k, sample_weight=None):
         precision_at_k(y_true, y_pred, k=first, sample_weight=sample_weight) for first in FIRST if first <= k
     ]
     return float(np.mean(each))
+
+
+def check_scoring(scoring):
+    """Raise ValueError if there is no such validation score."""
+    if not isinstance(scoring, str) or scoring != "auto":
+        _make_scorer(scoring, None)
 
 
 def _make_scorer(scoring, y):

@@ -55,7 +55,9 @@ def check_targets(y):
                 f"A sparse y must be a 2-D indicator, (n_samples, n_labels). Got shape {y.shape}. Give class "
                 "labels as a dense 1-D array: y.toarray()."
             )
+        _require_labels(y)
         return
+    _require_labels(y)
     first = _first(y)
     if isinstance(first, set | frozenset | dict) or _are_lists_of_labels(y):
         raise ValueError(
@@ -64,6 +66,16 @@ def check_targets(y):
         )
     if isinstance(first, str) and np.ndim(y) == 1:
         _warn_of_joined_labels(y)
+
+
+def _require_labels(y):
+    """Raise ValueError if an indicator y has no column."""
+    shape = getattr(y, "shape", ())
+    if len(shape) == 2 and shape[1] == 0:
+        raise ValueError(
+            f"y must have a column for each label, at least one. Got shape {shape}. If a selection of labels "
+            "has left none, choose more."
+        )
 
 
 def _are_lists_of_labels(y):
@@ -79,7 +91,8 @@ def _are_lists_of_labels(y):
     if not rows:
         return False
     ragged = len({len(row) for row in rows}) > 1 or len(rows) < len(y)
-    return ragged or any(isinstance(label, str) for row in rows for label in row)
+    empty = not any(len(row) for row in rows)
+    return ragged or empty or any(isinstance(label, str) for row in rows for label in row)
 
 
 def _warn_of_joined_labels(y):

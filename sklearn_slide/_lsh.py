@@ -3,12 +3,16 @@
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_slide._core.active_set import SELECTIONS
-from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, longest_hash
+from sklearn_slide._core.compilation import as_writable
+from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, hash_rows, longest_hash, work_size
 from sklearn_slide._core.tables import RehashSchedule, auto_rehash_interval
+from sklearn_slide._types import Seed
 
 
 class LSH(BaseEstimator):
@@ -99,6 +103,62 @@ class LSH(BaseEstimator):
         self.min_collisions = min_collisions
         self.rehash_interval = rehash_interval
         self.rehash_growth = rehash_growth
+
+    def codes(self, X: ArrayLike, n_labels: int, random_state: Seed = None) -> np.ndarray:
+        """Hash the rows of X: tell in which bucket of each table each of them falls.
+
+        A label and a sample share a bucket where the label's output weights and the sample's hidden vector
+        have the same code. The hash functions are those of the tables of a classifier with this `LSH`, so
+        many labels, hidden vectors of this length, and the same int as `random_state`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            The vectors, dense. Those of samples and of labels have the same length.
+        n_labels : int
+            The number of labels in the tables, from which ``hash_length='auto'`` is chosen.
+        random_state : int, RandomState instance, default=None
+            Draws the hash functions. Give the same int for all vectors that are to be compared.
+
+        Returns
+        -------
+        codes : ndarray of int32 of shape (n_rows, n_tables)
+            The bucket of each row in each table, from 0 to ``2**bits - 1``: a hash has one bit for simhash,
+            three for the other families. A row of zeros has the code 0 in all tables.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or an argument is not allowed.
+
+        See Also
+        --------
+        SlideClassifier.predict_top_k : The best labels, from the buckets of a sample or from all.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_slide import LSH
+        >>> rng = np.random.RandomState(0)
+        >>> of_labels = rng.randn(1000, 64)
+        >>> sample = of_labels[[7]] + 0.1 * rng.randn(1, 64)
+        >>> lsh = LSH(n_tables=20)
+        >>> shared = lsh.codes(sample, 1000, random_state=0) == lsh.codes(of_labels, 1000, random_state=0)
+        >>> int(shared.sum(axis=1).argmax())  # the label that is met in most tables
+        7
+        """
+        check_lsh(self)
+        if not isinstance(n_labels, Integral) or isinstance(n_labels, bool) or n_labels < 1:
+            raise ValueError(
+                f"n_labels must be a whole number, at least 1: the number of labels in the tables. "
+                f"Got {n_labels!r}."
+            )
+        X = as_writable(check_array(X, dtype=np.float32, order="C", input_name="X"))
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=1)[0]  # as a fit does
+        hasher = draw_hasher(self, X.shape[1], n_labels, seed)
+        codes = np.empty((len(X), hasher.n_tables), dtype=np.int32)
+        hash_rows(X, 0, len(X), hasher, np.empty(work_size(hasher), dtype=np.float32), codes)
+        return codes
 
 
 def check_lsh(lsh):

@@ -114,6 +114,7 @@ class Model:
     diverged: bool = False  # training that diverged has written on the weights
     # a ridge regression whose scores are added to those of the network; training leaves it as it is
     ridge: Network | None = None
+    n_ridge_axes: int = 0  # of a ridge regression that has become a part of the network
     calibration: Any = None  # LabelCalibration or ClassCalibration of the scores of then; None: no one
 
     def __post_init__(self):
@@ -125,6 +126,10 @@ class Model:
     def scored(self):
         """The Network that the scores come from: with a ridge regression, both side by side."""
         return self.network if self.ridge is None else side_by_side(self.network, self.ridge)
+
+    def count_ridge_axes(self):
+        """Return how many of the hidden units, the last ones, are axes of a ridge regression."""
+        return self.n_ridge_axes if self.ridge is None else self.ridge.n_units
 
     @property
     def out_activation(self):
@@ -280,6 +285,7 @@ class Model:
             self,
             network=network,
             ridge=None,
+            n_ridge_axes=self.count_ridge_axes(),
             training=None,
             places=places,
             kept_labels=labels,

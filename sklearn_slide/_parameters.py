@@ -9,6 +9,7 @@ from sklearn_slide._core.layers import ACTIVATIONS
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
 from sklearn_slide._core.parallel import count_threads
+from sklearn_slide._early_stopping import check_scoring
 from sklearn_slide._lsh import LSH
 
 
@@ -48,6 +49,11 @@ class ParameterMixin:
         ],
         "verbose": ["verbose"],
     }
+
+    def _validate_params(self):
+        """Raise ValueError if a parameter is not allowed, also one that this fit would not use."""
+        super()._validate_params()
+        check_scoring(self.scoring)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -16,16 +16,15 @@ def _model_of(estimator):
         raise TypeError(f"estimator must be a SlideClassifier. Got {type(estimator).__name__}.")
     check_is_fitted(estimator)
     model = estimator._model
-    if model.network.direct is not None and len(model.network.direct.labels):
-        raise ValueError(
-            "estimator has direct weights from features to labels, which a layer does not see. Fit it with "
-            "direct_limit=0."
-        )
-    if model.ridge is not None:
-        raise ValueError(
-            "estimator has a ridge regression beside its network, which a layer does not see. Fit it with "
-            "early_stopping=False."
-        )
+    for network, source, way_out in (
+        (model.network, "estimator", "direct_limit=0"),
+        (model.ridge, "The ridge regression beside the estimator's network", "early_stopping=False"),
+    ):
+        if network is not None and network.direct is not None and len(network.direct.labels):
+            raise ValueError(
+                f"{source} has direct weights from features to labels, which a layer does not see. Fit the "
+                f"estimator with {way_out}."
+            )
     model.require_trainable()
     return model
 
@@ -62,7 +61,8 @@ def write_estimator(layer, estimator, hidden):
     _model_of(estimator)
     estimator = deepcopy(estimator)
     model = estimator._model = estimator._model.open_to_training(estimator._model.settings)
-    network, training, arrays = model.network, model.training, layer._as_arrays().output
+    # with a ridge regression, new arrays that hold both side by side
+    network, training, arrays = model.scored, model.training, layer._as_arrays().output
     if network.output.shape != arrays.shape:
         raise ValueError(
             f"estimator must have {arrays.shape[0]} labels and a last hidden layer of {arrays.shape[1]} "
@@ -89,6 +89,8 @@ def write_estimator(layer, estimator, hidden):
             features = np.arange(model.n_features)
             weights = model.scaled(weights, features[:, np.newaxis] if network.hidden else features)
         target.weights[:], target.biases[:] = weights, biases.reshape(target.biases.shape)
+    if model.ridge is not None:
+        _part(network, model.network, model.ridge)
     if layer.fused and isinstance(training.solver.output.weights, Adagrad):
         training.solver.output.weights.sums[:] = layer.weight_sums.numpy()
         if layer.bias is not None:
@@ -99,6 +101,15 @@ def write_estimator(layer, estimator, hidden):
     return estimator
 
 
+def _part(both, one, other):
+    """Give two Networks, each of one hidden layer, the weights of both side by side; one gets all biases."""
+    n = one.n_units
+    one.input.weights[:], other.input.weights[:] = both.input.weights[:, :n], both.input.weights[:, n:]
+    one.input.biases[:], other.input.biases[:] = both.input.biases[:, :n], both.input.biases[:, n:]
+    one.output.weights[:], other.output.weights[:] = both.output.weights[:, :n], both.output.weights[:, n:]
+    one.output.biases[:], other.output.biases[:] = both.output.biases, 0
+
+
 class EstimatorMixin:
     """The way from a classifier and back."""
 
@@ -106,12 +117,14 @@ class EstimatorMixin:
     def from_estimator(cls, estimator, *, lr=None, **options):
         """Make a layer of the output layer of a fitted classifier.
 
-        Its input is what the last hidden layer gives, or X itself where there is none.
+        Its input is what the last hidden layer gives, or X itself where there is none: `coefs_` and
+        `intercepts_` of the classifier say how. The axes of a ridge regression are hidden units as others.
 
         Parameters
         ----------
         estimator : SlideClassifier
-            A fitted classifier without direct weights, of which a layer knows nothing (``direct_limit=0``).
+            A fitted classifier without direct weights, of which a layer knows nothing (``direct_limit=0``;
+            for sparse X also ``early_stopping=False``: a ridge regression has direct weights of its own).
         lr : float, default=None
             The learning rate of the fused optimizer, which goes on from what the solver 'adagrad' remembers;
             None for no fused optimizer.

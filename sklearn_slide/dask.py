@@ -74,7 +74,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
     >>> from sklearn_slide.dask import DaskSlideClassifier
     >>> from sklearn_slide.datasets import make_xmc_classification
     >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
-    >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
     ...     model = DaskSlideClassifier(n_shards=2, hidden_layer_sizes=(16,), random_state=0).fit(X, Y)
     ...     labels, scores = model.predict_top_k(da.from_array(X, chunks=(100, -1)), k=3)
@@ -178,7 +178,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         >>> from sklearn_slide.dask import DaskSlideClassifier
         >>> from sklearn_slide.datasets import make_xmc_classification
         >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
-        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
         ...     DaskSlideClassifier(n_shards=2, random_state=0).fit(X, Y).n_outputs_
         40
@@ -218,7 +218,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         >>> from sklearn_slide.dask import DaskSlideClassifier
         >>> from sklearn_slide.datasets import make_xmc_classification
         >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
-        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
         ...     model = DaskSlideClassifier(n_shards=2, random_state=0).partial_fit(X[:150], Y[:150])
         ...     model.partial_fit(X[150:], Y[150:]).to_local().t_
@@ -256,7 +256,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         >>> from sklearn_slide.dask import DaskSlideClassifier
         >>> from sklearn_slide.datasets import make_xmc_classification
         >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
-        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
         ...     labels, _ = DaskSlideClassifier(n_shards=2, random_state=0).fit(X, Y).predict_top_k(X, k=3)
         ...     labels.compute().shape
@@ -299,7 +299,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         >>> from sklearn_slide.dask import DaskSlideClassifier
         >>> from sklearn_slide.datasets import make_xmc_classification
         >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
-        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
         ...     DaskSlideClassifier(n_shards=2, random_state=0).fit(X, Y).predict(X).compute().shape
         (300, 40)
@@ -337,7 +337,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         >>> from sklearn_slide.dask import DaskSlideClassifier
         >>> from sklearn_slide.datasets import make_xmc_classification
         >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
-        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
         ...     model = DaskSlideClassifier(n_shards=2, random_state=0).fit(X, Y)
         ...     model.predict_proba(X, [3, 7]).compute().shape
@@ -375,7 +375,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         >>> from sklearn_slide.dask import DaskSlideClassifier
         >>> from sklearn_slide.datasets import make_xmc_classification
         >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
-        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
         ...     model = DaskSlideClassifier(n_shards=2, random_state=0).fit(X, Y).to_local()
         >>> model.predict_top_k(X, k=3)[0].shape
@@ -417,7 +417,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         >>> from sklearn_slide.datasets import make_xmc_classification
         >>> X, Y = make_xmc_classification(n_samples=300, n_labels=40, random_state=0)
         >>> model = SlideClassifier(random_state=0).fit(X, Y)
-        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        >>> quiet = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         >>> with LocalCluster(processes=False, **quiet) as cluster, Client(cluster) as client:
         ...     DaskSlideClassifier.from_local(model, n_shards=2).predict_top_k(X)[0].compute().shape
         (300, 5)

@@ -29,6 +29,12 @@ def bad(matrix, value):
         (lambda X, Y: (X[:50], Y), "inconsistent numbers of samples"),
         (lambda X, Y: (X, None), "requires y"),
         (lambda X, Y: (X, np.linspace(0, 1, 120)), "Unknown label type: continuous"),
+        (lambda X, Y: (X, Y[:, :0]), r"y must have a column for each label, .* Got shape \(120, 0\)"),
+        (lambda X, Y: (X, Y[:, :0].toarray()), r"y must have a column .* Got shape \(120, 0\)"),
+        (
+            lambda X, Y: (X, [[] for _ in range(120)]),
+            r"Got a collection of labels .* \[\]\. MultiLabelBinarizer",
+        ),
         (lambda X, Y: (X[:, :0], Y), "0 feature"),
         (lambda X, Y: (X[:0], Y[:0]), "0 sample"),
     ],
@@ -60,6 +66,7 @@ def test_bad_data(data, change, message, method):
         ("hidden_layer_sizes", (5.5,)),
         ("hidden_layer_sizes", -3),
         ("random_state", "seed"),
+        ("scoring", "luck"),
         ("n_jobs", 1.5),
     ],
 )

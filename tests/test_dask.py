@@ -55,7 +55,7 @@ def start_cluster(n_workers):
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address=":0",
         memory_limit=0,
     )
 
@@ -362,7 +362,7 @@ def test_threads_are_those_of_the_worker():
         after_epoch()
         return n_jobs
 
-    options = {"threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    options = {"threads_per_worker": 2, "processes": False, "dashboard_address": ":0"}
     with distributed.LocalCluster(1, **options) as cluster, distributed.Client(cluster) as client:
         assert client.submit(_dask_tasks.train, record, None).result(timeout=60) == 2
 

@@ -42,7 +42,7 @@ def public_names():
     """Return the full names of the public classes, methods, properties, functions and modules."""
     package = sklearn_slide.__name__
     names = [f"{package}.{name}" for name in sklearn_slide.__all__]
-    classes = [(f"{package}.SlideClassifier", SlideClassifier)]
+    classes = [(f"{package}.SlideClassifier", SlideClassifier), (f"{package}.LSH", LSH)]
     if dask is not None:
         classes.append((f"{dask.__name__}.DaskSlideClassifier", dask.DaskSlideClassifier))
     for class_name, cls in classes:
@@ -63,6 +63,7 @@ def test_names_are_all_found():
         "SlideClassifier.fit",
         "SlideClassifier.compact",
         "SlideClassifier.coefs_",
+        "LSH.codes",
         "metrics.ndcg_at_k",
     ):
         assert f"sklearn_slide.{name}" in names

@@ -214,7 +214,10 @@ def test_warm_start_and_partial_fit_go_on(data):
 
 @pytest.mark.parametrize("early_stopping", ["auto", False])
 def test_few_samples_are_not_set_aside(data, early_stopping):
-    model = make(scoring="nonsense", validation_fraction=0.5, early_stopping=early_stopping).fit(*data)
+    def score(*_):
+        pytest.fail("nothing is there to score")
+
+    model = make(scoring=score, validation_fraction=0.5, early_stopping=early_stopping).fit(*data)
     assert model.validation_scores_ is None
     assert model.best_validation_score_ is None
     assert_same(model, make().fit(*data))
@@ -292,7 +295,7 @@ def test_weights_of_labels_are_those_of_the_other_samples():
         ({"scoring": "precision_at_26"}, {}, r"y_pred must have shape \(n_samples, m\) with m >= k"),
         ({"scoring": lambda *_: np.nan}, {}, "scoring=.*gave nan.*Give another one"),
         ({"validation_fraction": 1.0}, {}, "validation_fraction"),
-        ({"validation_fraction": 0.999}, {}, "train set will be empty"),
+        ({"validation_fraction": 0.999}, {}, "leaves none of 120 samples to train with. Give X_val"),
         ({}, {"X_val"}, "X_val and y_val must be given together"),
         ({}, {"y_val"}, "X_val and y_val must be given together"),
         ({"early_stopping": False}, {"X_val", "y_val"}, "not used with early_stopping=False"),

@@ -106,7 +106,7 @@ def test_the_page_compares_with_the_better_tree_and_says_what_is_missing(example
     data = {"bibtex": {"runs": runs, "shape": (100, 20, 30, 40), "labels_a_row": 2.5}}
     text = example[1].page({"machine": "a machine", "peers": ["a peer 1.0"], "data": data})
     joined = " ".join(text.split())
-    assert "bibtex: 61.0, 3.0 points behind PECOS, 1 tree (64.0), in 0.5 times its CPU seconds" in joined
+    assert "bibtex 61.0 64.0 -3.0 5 10 PECOS, 1 tree" in joined
     assert "on 1 more than 0.5 points behind: bibtex" in joined
     assert "61.0 ± 1.0" in text
     row = next(line for line in text.splitlines() if "PECOS, 1 tree  " in line)

@@ -30,6 +30,9 @@ PAGES = [ROOT / "README.md"] + [
     for page in sorted((ROOT / "docs").rglob("*.rst"))
     if not {"auto_examples", "_build"} & set(page.parts)
 ]
+# Scripts that measure or change what is inside, and may use private names; all others are what users copy.
+INSIDE = re.compile(r"benchmark\w*|sampled_layers|dask_kills|measure_rows|once|serve")
+PRIVATE = re.compile(r"\bsklearn_slide(?:\.\w+)*(?:\.| import )_(?!_)|\._model\b")
 WIDTH = 80  # characters that fit beside the table of contents, in a window of 1280 pixels
 SHOWN = ("bibtex", "text")  # what is no code
 MARK = re.compile(r"^\s*(?:\.\.|<!--) (not run|needs|sliced): (.*?)(?: -->)?$")
@@ -205,7 +208,67 @@ def test_files_of_commands_exist(block):
         assert list(ROOT.glob(name)), f"{name} is not there"
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        script
+        for folder in ("docs", "examples")
+        for script in sorted((ROOT / folder).rglob("*.py"))
+        if not INSIDE.fullmatch(script.stem) and not {"_build", "auto_examples"} & set(script.parts)
+    ],
+    ids=lambda script: str(script.relative_to(ROOT)),
+)
+def test_script_uses_public_names(script):
+    text = script.read_text("utf-8")
+    assert [line for line in text.split("\n") if PRIVATE.search(line)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_uses_public_names(page):
+    blocks = [block for block in BLOCKS if block.page == page and block.language in ("python", "pycon")]
+    found = [line for block in blocks for line in block.text.split("\n") if PRIVATE.search(line)]
+    if found:  # a page that shows private functions says so
+        said = " ".join(page.read_text("utf-8").split())
+        assert "The module is private, and may change with any version" in said, found
+
+
+def test_clusters_take_any_free_port():
+    # Without an address, and with None, a scheduler takes port 8787, and warns where another one has it.
+    sources = [
+        path
+        for folder in ("docs", "examples", "sklearn_slide", "tests")
+        for path in (ROOT / folder).rglob("*")
+    ]
+    starts = 0
+    for path in sources:
+        if path.suffix not in (".py", ".rst") or {"auto_examples", "_build"} & set(path.parts):
+            continue
+        text = path.read_text("utf-8")
+        named = re.findall(r"dashboard_address\"?[:=] ?(None|\S+?)[,)}\n]", text)
+        assert set(named) <= {'":0"'}, path
+        if re.search(r"^[^`#]*(?:LocalCluster|Client)\((?:processes|n_workers|\*\*|1,)", text, re.M):
+            starts += 1
+            assert named, path
+    assert starts > 5
+
+
 # --- the reader of blocks itself
+
+
+def test_private_names_are_found():
+    for line in (
+        "from sklearn_slide._lsh import draw_hasher",
+        "from sklearn_slide import _first_weights",
+        "import sklearn_slide._core.hashing as hashing",
+        "    hasher = model._model.hasher",
+    ):
+        assert PRIVATE.search(line)
+    for line in (
+        "from sklearn_slide import LSH",
+        "sklearn_slide.__version__",
+        "from sklearn_slide.dask import X",
+    ):
+        assert not PRIVATE.search(line)
 
 
 def test_blocks_are_found_with_their_marks():

@@ -222,6 +222,7 @@ def test_scores_are_the_sums_of_both(fitted):
     assert_allclose(model.decision_function(X), expected, rtol=1e-3, atol=1e-4)
     assert_allclose(all_scores(model._model, X), expected, rtol=1e-3, atol=1e-4)
     assert [coef.shape[1] for coef in model.coefs_] == [12 + 5, 40]
+    assert (model.n_ridge_axes_, alone.n_ridge_axes_) == (5, 0)
     labels, scores = model.predict_top_k(X, k=40)
     assert_array_equal(labels[:, :3], np.argsort(-model.decision_function(X), axis=1, kind="stable")[:, :3])
     for retrieval in ("exact", "lsh"):
@@ -248,6 +249,8 @@ def test_it_is_stored_explained_and_made_compact(fitted):
     assert_allclose(explanation.scores, scores[:5], rtol=1e-4, atol=1e-4)
     small = deepcopy(model).compact()
     assert small._model.ridge is None
+    assert (small.n_ridge_axes_, again.n_ridge_axes_) == (5, 5)
+    assert pickle.loads(pickle.dumps(small)).n_ridge_axes_ == 5
     assert_allclose(small.predict_top_k(X, k=3)[1], scores, rtol=1e-4, atol=1e-5)
 
 
@@ -258,6 +261,7 @@ def test_training_goes_on_beside_it(fitted):
     wider = sp.csr_matrix(sp.hstack([Y, sp.csr_matrix(Y[:, :1])]))
     model.partial_fit(X, wider)
     assert model._model.ridge.n_labels == 41
+    assert model.n_ridge_axes_ == 5
     assert_array_equal(model._model.ridge.output.weights[:40], ridge.output.weights)
     assert_array_equal(model._model.ridge.output.weights[40], 0)
     assert (model.decision_function(X)[:, :40] != before).any()
@@ -281,6 +285,7 @@ def test_shards_take_their_labels_of_it(fitted):
     shards = split_classifier(model, 3)
     joined = join_shards(shards, model.get_params(deep=False))
     assert_allclose(joined.decision_function(X), model.decision_function(X), rtol=1e-4, atol=1e-4)
+    assert joined.n_ridge_axes_ == 5
 
 
 def halves():
@@ -304,13 +309,14 @@ def small_data(monkeypatch):
 def test_fit_takes_it_where_it_ranks_better(small_data, capsys):
     X, Y = halves()
     model = make(validation_fraction=0.3, hidden_layer_sizes=(30,), verbose=1).fit(X, Y)
-    axes = model._model.ridge.n_units
+    axes = model.n_ridge_axes_
     assert f"Ridge regression stands beside it, {axes} axes.\n" in capsys.readouterr().out
-    assert model._model.ridge is not None
+    assert axes == model._model.ridge.n_units > 0
     assert model.best_validation_score_ > max(model.validation_scores_)
     assert model._model.calibration is not None
     stopped = make(validation_fraction=0.3, hidden_layer_sizes=(30,), early_stopping=True).fit(X, Y)
     assert stopped._model.ridge is None
+    assert stopped.n_ridge_axes_ == 0
 
 
 @pytest.mark.parametrize(

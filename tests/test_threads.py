@@ -160,7 +160,7 @@ DASK = """
     import distributed
     expected = [fit_and_rank(seed, 1) for seed in (0, 1)]
     model = make().fit(X, Y)
-    params = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    params = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"}
     with distributed.LocalCluster(**params) as cluster, distributed.Client(cluster) as client:
 """
 

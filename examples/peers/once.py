@@ -81,12 +81,12 @@ def slide():
     with ranking:
         labels, _ = model.predict_top_k(job.X_test, K)
     _, probabilities = model.predict_top_k(job.X_test, K, scores="probability")
-    scores, n_units = model.validation_scores_, model.coefs_[0].shape[1]
+    scores = model.validation_scores_
     kept = "all epochs"
     if scores is not None:
         best = len(scores) - 1 - int(np.argmax(scores[::-1]))
         kept = f"epoch {best}" if best else "first weights"
-    kept += f", {n_units - 256} axes of ridge regression" if n_units > 256 else ""
+    kept += f", {model.n_ridge_axes_} axes of ridge regression" if model.n_ridge_axes_ else ""
     report(kept, labels, bytes_of(model), ranking, said(model.predict(job.X_test)), probabilities)
 
 
