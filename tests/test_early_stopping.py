@@ -18,6 +18,8 @@ from sklearn_slide._trainer import Trainer, TrainingSettings
 from sklearn_slide.metrics import precision_at_k, recall_at_k, top_k_scorer
 
 LONG = {"max_iter": 30, "n_iter_no_change": 4, "learning_rate": "constant"}
+# labels drawn by frequency have several scores an epoch if samples are dense
+ONE_SCORE = {"negatives": {"lsh": 0.7, "uniform": 0.3}}
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +43,7 @@ def test_the_best_epoch_is_kept(split, params, monkeypatch):
     monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, X_val, Y, Y_val = split
     networks = []
-    # labels drawn by frequency have several scores an epoch: see below
-    shares = {"lsh": 0.7, "uniform": 0.3}
-    model = make(early_stopping=True, scoring=record(networks), negatives=shares, **LONG | params)
+    model = make(early_stopping=True, scoring=record(networks), **LONG | ONE_SCORE | params)
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
     scores = model.validation_scores_
     assert len(scores) == len(networks) == model.n_iter_ + 1 == len(model.loss_curve_) + 1
@@ -63,9 +63,8 @@ def test_the_best_epoch_is_kept(split, params, monkeypatch):
 def test_training_stops_when_the_score_no_longer_improves(split):
     X, X_val, Y, Y_val = split
     scores = iter([0.1, 0.1, 0.3, 0.3, 0.35, 0.2, 0.31, 0.1])
-    model = make(
-        early_stopping=True, max_iter=50, n_iter_no_change=2, tol=0.01, scoring=lambda *_: next(scores)
-    )
+    settings = {"max_iter": 50, "n_iter_no_change": 2, "tol": 0.01} | ONE_SCORE
+    model = make(early_stopping=True, scoring=lambda *_: next(scores), **settings)
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
     assert model.validation_scores_ == [0.1, 0.1, 0.3, 0.3, 0.35, 0.2, 0.31]
     assert model.best_validation_score_ == 0.35
@@ -88,7 +87,7 @@ def test_a_fit_never_ends_behind_its_start(split, scores, kept):
         networks.append([a.copy() for a in model.coefs_ + model.intercepts_])
         return next(told)
 
-    model = make(early_stopping=True, scoring=score, max_iter=3, n_iter_no_change=3)
+    model = make(early_stopping=True, scoring=score, max_iter=3, n_iter_no_change=3, **ONE_SCORE)
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
     assert len(networks) == 4
     for own, then in zip(model.coefs_ + model.intercepts_, networks[kept], strict=True):
