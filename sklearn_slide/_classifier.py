@@ -82,7 +82,7 @@ class SlideClassifier(
     n_active : int, 'auto' or None, default='auto'
         The number of labels scored for a training sample at most. True labels are always scored, even
         more than `n_active`. With no more labels than `n_active`, and with None, all are scored and no table
-        is built. 'auto' scores all of up to 1000 labels, and 400 of more.
+        is built. 'auto' scores all of up to 1000 labels, and 400 of more, or 1600 if X is dense.
 
     negatives : 'auto' or dict, default='auto'
         The sources of the active labels that are not true, and their shares of `n_active`. ``'lsh'`` are

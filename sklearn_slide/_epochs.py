@@ -11,6 +11,9 @@ from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._progress import Progress
 from sklearn_slide._samples import mean_label_weight
 
+# How much of what the draws of negatives did to scores is taken back: this is tried on validation samples.
+TAKEN_BACK = (0.0, 0.25, 0.5)
+
 
 class Diverged(ValueError):
     """A loss is not finite."""
@@ -63,6 +66,7 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
     gives those of an estimator as if training had stopped.
     """
     trainer.prepare()
+    log_drawn = None if validation is None else trainer.log_drawn()
     n_epochs, patience = len(rates) - 1, Patience(estimator.tol, estimator.n_iter_no_change)
     if validation is not None:
         best = Best(trainer.model, _validate(estimator, validation))
@@ -76,12 +80,16 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
         progress.end_epoch()
         value = loss
         if validation is not None:
-            score = _validate(estimator, validation)
+            biases = trainer.model.network.output.biases
+            trained = biases.copy()
+            score = _validate(estimator, validation, biases, log_drawn)
             best.offer(score, number, number == n_epochs)
             estimator.best_validation_score_, value = best.score, -score
         spent = patience.is_spent(value)
         if epoch.end(attributes) or spent:
             break
+        if validation is not None and number < n_epochs:
+            biases[:] = trained
     _warn_of_divergence(trainer, loss, active_size, estimator.learning_rate_init)
     return number if validation is None else best.restore()
 
@@ -97,13 +105,32 @@ def run_epoch(trainer, rates, report, estimator):
         ) from error
 
 
-def _validate(estimator, validation):
-    """Score the estimator by the validation samples, note the score, and return it."""
-    score = validation.score(estimator)
+def _validate(estimator, validation, biases=None, log_drawn=None):
+    """Score the estimator by the validation samples, note the score, and return it.
+
+    Where a label y is drawn with the probability q_y, the odds that training learns are the true ones over
+    q_y. So biases, float32 (n_labels, 1), get that share of log_drawn, the log q_y, that scores best. None
+    stands for no draws.
+    """
+    if log_drawn is None:
+        score = validation.score(estimator)
+    else:
+        score = _take_back(estimator, validation, biases, log_drawn)
     estimator.validation_scores_ = [*(estimator.validation_scores_ or []), score]
     if estimator.verbose:
         print(f"Validation score: {score:f}", flush=True)
     return score
+
+
+def _take_back(estimator, validation, biases, log_drawn):
+    """Add that of the shares TAKEN_BACK of log_drawn to the biases that scores best; return the score."""
+    trained, scores = biases[:, 0].copy(), []
+    for share in TAKEN_BACK:
+        biases[:, 0] = trained + np.float32(share) * log_drawn
+        scores.append(validation.score(estimator))
+    best = int(np.argmax(scores))
+    biases[:, 0] = trained + np.float32(TAKEN_BACK[best]) * log_drawn
+    return scores[best]
 
 
 def _warn_of_divergence(trainer, loss, active_size, rate):

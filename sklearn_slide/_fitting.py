@@ -20,7 +20,7 @@ from sklearn_slide._labels import Labels, column_names, is_multilabel
 from sklearn_slide._memory import fit_bytes, growth_bytes, require_memory
 from sklearn_slide._model import ModelSettings, join
 from sklearn_slide._ridge_choice import can_have_ridge, choose_ridge
-from sklearn_slide._samples import as_rows, choose_scale, make_samples, scale_rows
+from sklearn_slide._samples import as_rows, choose_scale, is_dense, make_samples, scale_rows
 from sklearn_slide._trainer import Trainer, TrainingSettings
 from sklearn_slide._weights import check_weight_parameters, keep_weighted, weigh_classes, weigh_labels
 
@@ -183,13 +183,14 @@ class FittingMixin:
 
     def _fit_bytes(self, samples, labels, keeps_best=False):
         """Bound the memory that a fit to the samples takes beside the data, in bytes; see fit_bytes."""
-        settings, n_hashed = self._settings(labels), self._sampler(labels).n_hashed
+        settings, n_hashed = self._settings(labels), self._sampler(samples, labels).n_hashed
         sizes = self.n_features_in_, len(labels), self.n_estimators
         return fit_bytes(samples, settings, *sizes, n_hashed, keeps_best)
 
-    def _sampler(self, labels):
-        """Return the Sampler of active labels, of which these are all."""
-        return make_sampler(len(labels), self.n_active, self.negatives)
+    def _sampler(self, samples, labels):
+        """Return the Sampler of active labels of Samples; the Labels are all of them."""
+        dense = is_dense(samples.x, self.n_features_in_)
+        return make_sampler(len(labels), self.n_active, self.negatives, dense)
 
     def _go_on(self, samples, labels):
         """Return the Model to train with later Samples, and these as it takes them.
@@ -200,7 +201,7 @@ class FittingMixin:
         sizes = [layer.shape[1] for layer in model.network.hidden]
         places = labels.places_of(model.labels)
         require_memory(
-            growth_bytes(model, samples, len(labels), self._sampler(labels).n_hashed),
+            growth_bytes(model, samples, len(labels), self._sampler(samples, labels).n_hashed),
             f"A network of {model.n_features} features, {sizes} hidden units and {len(labels)} labels",
             "Add fewer labels, or give fewer samples at a time.",
         )

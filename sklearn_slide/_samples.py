@@ -139,6 +139,11 @@ def rows_by_feature(samples, n_features):
     return Pattern(indptr, rows)
 
 
+def is_dense(x, n_features):
+    """Tell whether most entries of the samples x, Rows, are filled, as those of embeddings are."""
+    return 2 * len(x.indices) > x.n_rows * n_features
+
+
 def labels_with_entries(samples, n_labels):
     """Tell for each label whether it is true for one of the Samples that is not all 0: bool (n_labels,)."""
     n_entries = np.concatenate([[0], np.cumsum(samples.x.data != 0)])[samples.x.indptr]

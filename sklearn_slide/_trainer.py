@@ -11,7 +11,7 @@ from sklearn_slide._core.parallel import count_threads, rows_of_round, run_parts
 from sklearn_slide._core.sgd import Engine, Epoch, Index, make_scratch, pass_work, train_chunk
 from sklearn_slide._core.tables import allocate_tables, rebuild_tables
 from sklearn_slide._lsh import make_schedule, make_selection
-from sklearn_slide._samples import labels_with_entries, rows_by_feature
+from sklearn_slide._samples import is_dense, labels_with_entries, rows_by_feature
 
 
 class TrainingSettings(NamedTuple):
@@ -59,6 +59,9 @@ class Trainer:
     engine : Engine
         What the threads share.
 
+    dense : bool
+        Whether most entries of the samples are filled.
+
     Examples
     --------
     An epoch at a constant learning rate of 0.1::
@@ -71,7 +74,8 @@ class Trainer:
         self.model, self.samples, self.shuffle = model, samples, settings.shuffle
         self.n_jobs = count_threads(settings.n_jobs)
         network, training = model.network, model.training
-        sampler = make_sampler(network.n_labels, settings.n_active, settings.negatives)
+        self.dense = is_dense(samples.x, model.n_features)
+        sampler = make_sampler(network.n_labels, settings.n_active, settings.negatives, self.dense)
         if sampler.n_hashed and training.index is None:
             lsh, tables = model.settings.lsh, allocate_tables(model.hasher, network.n_labels)
             training.index = Index(model.hasher, tables, make_selection(lsh))
@@ -95,6 +99,21 @@ class Trainer:
     def n_passes(self):
         """Passes over samples in an epoch."""
         return len(self.samples.passes)
+
+    def log_drawn(self):
+        """Return log q_y, q_y how likely a label is drawn for a dense sample: float32 (n_labels,), or None.
+
+        None where samples are not dense, all labels are active, or none are drawn by frequency. Frequent
+        labels are, and co-occurring ones, for all samples share the features; counts are one more than there
+        are, lest q_y is 0.
+        """
+        sampler, n_labels = self.engine.sampler, self.model.network.n_labels
+        n_frequent = sampler.n_cooccurrence + sampler.n_frequency
+        if not self.dense or sampler.n_active >= n_labels or not n_frequent:
+            return None
+        counts = 1.0 + np.bincount(self.samples.y.indices, minlength=n_labels)
+        missed = n_frequent * np.log1p(-counts / counts.sum()) + sampler.n_uniform * np.log1p(-1 / n_labels)
+        return np.log(-np.expm1(missed)).astype(np.float32)
 
     def prepare(self):
         """Compile what an epoch runs, or load it, and build the tables if that is due.

@@ -252,6 +252,8 @@ def test_shares():
     assert make_sampler(10_000, 101, {"uniform": 0.5, "cooccurrence": 0.5}) == (101, 0, 51, 0, 50)
     assert make_sampler(10_000, 101, {"uniform": 0.25, "lsh": 0.5}) == (101, 50, 0, 0, 25)
     assert make_sampler(10_000, 100, {}) == (100, 0, 0, 0, 0)
+    sizes = [make_sampler(n, "auto", "auto", dense).n_active for n in (1000, 1200, 10**5) for dense in (0, 1)]
+    assert sizes == [1000, 1000, 400, 1200, 400, 1600]
 
 
 @pytest.mark.parametrize(

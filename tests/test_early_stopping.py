@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import sklearn
 from helpers import assert_same, make, make_model, to_samples
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
@@ -18,6 +18,8 @@ from sklearn_slide._trainer import Trainer, TrainingSettings
 from sklearn_slide.metrics import precision_at_k, recall_at_k, top_k_scorer
 
 LONG = {"max_iter": 30, "n_iter_no_change": 4, "learning_rate": "constant"}
+# labels drawn by frequency have several scores an epoch if samples are dense
+ONE_SCORE = {"negatives": {"lsh": 0.7, "uniform": 0.3}}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_the_best_epoch_is_kept(split, params, monkeypatch):
     monkeypatch.setattr("sklearn_slide._core.retrieval.MIN_LABELS", 0)
     X, X_val, Y, Y_val = split
     networks = []
-    model = make(early_stopping=True, scoring=record(networks), **LONG | params)
+    model = make(early_stopping=True, scoring=record(networks), **LONG | ONE_SCORE | params)
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
     scores = model.validation_scores_
     assert len(scores) == len(networks) == model.n_iter_ + 1 == len(model.loss_curve_) + 1
@@ -61,9 +63,8 @@ def test_the_best_epoch_is_kept(split, params, monkeypatch):
 def test_training_stops_when_the_score_no_longer_improves(split):
     X, X_val, Y, Y_val = split
     scores = iter([0.1, 0.1, 0.3, 0.3, 0.35, 0.2, 0.31, 0.1])
-    model = make(
-        early_stopping=True, max_iter=50, n_iter_no_change=2, tol=0.01, scoring=lambda *_: next(scores)
-    )
+    settings = {"max_iter": 50, "n_iter_no_change": 2, "tol": 0.01} | ONE_SCORE
+    model = make(early_stopping=True, scoring=lambda *_: next(scores), **settings)
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
     assert model.validation_scores_ == [0.1, 0.1, 0.3, 0.3, 0.35, 0.2, 0.31]
     assert model.best_validation_score_ == 0.35
@@ -86,7 +87,7 @@ def test_a_fit_never_ends_behind_its_start(split, scores, kept):
         networks.append([a.copy() for a in model.coefs_ + model.intercepts_])
         return next(told)
 
-    model = make(early_stopping=True, scoring=score, max_iter=3, n_iter_no_change=3)
+    model = make(early_stopping=True, scoring=score, max_iter=3, n_iter_no_change=3, **ONE_SCORE)
     model.fit(X, Y, X_val=X_val, y_val=Y_val)
     assert len(networks) == 4
     for own, then in zip(model.coefs_ + model.intercepts_, networks[kept], strict=True):
@@ -339,3 +340,46 @@ def test_a_pipeline_transforms_the_validation_samples(split):
 def test_verbose_prints_the_score(data, capsys):
     make(early_stopping=True, verbose=True, max_iter=2).fit(*data)
     assert capsys.readouterr().out.count("Validation score: ") == 3
+
+
+def fit_dense(split, monkeypatch, shares, dense=True, **params):
+    """Fit two epochs, of which the last is kept, with these shares of what draws did taken back."""
+    monkeypatch.setattr("sklearn_slide._epochs.TAKEN_BACK", shares)
+    X, X_val, Y, Y_val = split
+    if not dense:
+        X, X_val = (sp.hstack([part, sp.csr_matrix(part.shape)], format="csr") for part in (X, X_val))
+    order = iter(range(100))
+    model = make(early_stopping=True, scoring=lambda *_: next(order), **params)
+    return model.fit(X, Y, X_val=X_val, y_val=Y_val)
+
+
+def test_what_draws_did_to_dense_samples_is_taken_back(split, monkeypatch):
+    plain, half = (fit_dense(split, monkeypatch, shares) for shares in [(0.0,), (0.5,)])
+    for one, other in zip(plain.coefs_, half.coefs_, strict=True):
+        assert_array_equal(one, other)  # training goes on from what it had learned
+    Y, n_frequent, n_uniform = split[2], 2 * int(0.3 * 15), int(0.1 * 15)
+    counts = 1 + np.asarray(Y.sum(axis=0)).ravel()
+    missed = (1 - counts / counts.sum()) ** n_frequent * (1 - 1 / Y.shape[1]) ** n_uniform
+    expected = plain.intercepts_[-1] + 0.5 * np.log(1 - missed)
+    assert_allclose(half.intercepts_[-1], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("other", [{"dense": False}, {"n_active": None}, {"negatives": {"uniform": 1}}])
+def test_nothing_is_taken_back_elsewhere(split, monkeypatch, other):
+    assert_same(*(fit_dense(split, monkeypatch, shares, **other) for shares in [(0.0,), (0.5,)]))
+
+
+def test_the_share_that_scores_best_is_taken_back(split, monkeypatch):
+    X, X_val, Y, Y_val = split
+    biases = []
+
+    def score(model, X, Y):
+        biases.append(model.intercepts_[-1].copy())
+        return {1: 0.1, 2: 0.7, 3: 0.2}.get(len(biases), 0.0)
+
+    model = make(early_stopping=True, scoring=score, max_iter=1).fit(X, Y, X_val=X_val, y_val=Y_val)
+    assert len(biases) == 4  # of the first weights, and of three shares
+    assert model.validation_scores_ == [0.1, 0.7]
+    assert_array_equal(model.intercepts_[-1], biases[1])
+    assert_array_equal(*np.sign([biases[1] - biases[2], biases[2] - biases[3]]))
+    assert (biases[2] < biases[1]).all()

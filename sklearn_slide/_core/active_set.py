@@ -53,11 +53,11 @@ SELECTIONS = {"vanilla": Vanilla, "top_k": TopK, "threshold": Threshold}
 # Where the labels of an active set come from beside the true ones, and the shares that "auto" gives them.
 SHARES = {"lsh": 0.3, "cooccurrence": 0.3, "frequency": 0.3, "uniform": 0.1}
 
-# What n_active="auto" stands for: every label of so many, some of more.
-MAX_EXACT, N_SAMPLED = 1000, 400
+# What n_active="auto" stands for: every label of so many, some of more, and more of them for dense samples.
+MAX_EXACT, N_SAMPLED, N_SAMPLED_DENSE = 1000, 400, 1600
 
 
-def make_sampler(n_labels, n_active, shares):
+def make_sampler(n_labels, n_active, shares, dense=False):
     """Turn the classifier's n_active and negatives into the number of labels from each source.
 
     What rounding leaves of n_active goes to the first source that has a share. With no more labels than
@@ -65,7 +65,7 @@ def make_sampler(n_labels, n_active, shares):
     """
     shares = {source: share for source, share in check_shares(shares).items() if share > 0}
     if n_active == "auto":
-        n_active = n_labels if n_labels <= MAX_EXACT else N_SAMPLED
+        n_active = n_labels if n_labels <= MAX_EXACT else N_SAMPLED_DENSE if dense else N_SAMPLED
     if n_active is None or n_active >= n_labels:
         return Sampler(n_labels, 0, 0, 0, 0)
     counts = dict.fromkeys(SHARES, 0) | {source: int(share * n_active) for source, share in shares.items()}
