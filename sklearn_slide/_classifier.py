@@ -68,9 +68,8 @@ class SlideClassifier(
         train the joined network further, and a first call of `partial_fit` trains one. *Fixed*.
 
     learning_rate : {'linear', 'constant'}, default='linear'
-        'linear' lets `learning_rate_init` fall to zero over the `max_iter` epochs of `fit`; calls of
-        `partial_fit` go on at a tenth, or the share of samples that came since. 'constant' keeps it, and so
-        does a stream that began with `partial_fit`.
+        'linear' lets `learning_rate_init` fall to zero over the epochs of `fit`; `partial_fit` goes on at the
+        share of samples that came since, a tenth at least. 'constant' keeps it, as streams without `fit` do.
 
     learning_rate_init : float, default=0.1
         The initial learning rate used.
@@ -108,7 +107,7 @@ class SlideClassifier(
 
     tol : float, default=1e-4
         Training stops when the loss, or with `early_stopping` the score, is not improving by at least `tol`
-        for `n_iter_no_change` consecutive epochs: with the defaults, not before the last of 3 epochs.
+        for `n_iter_no_change` epochs in a row: with the defaults, not before the last of 3.
 
     n_iter_no_change : int, default=2
         Maximum number of epochs to not meet `tol` improvement.
@@ -130,9 +129,9 @@ class SlideClassifier(
         Whether to shuffle samples in each epoch.
 
     class_weight : dict, {class_label: weight} or 'balanced', default=None
-        Weights of the classes where y holds class labels: `sample_weight` is multiplied by them. None, and a
-        class that the dict leaves out, stand for 1. 'balanced' is ``n_samples / (n_classes *
-        np.bincount(y))``, and refused by `partial_fit`. The scores of `early_stopping` do not know them.
+        Weights of the classes of y, by which `sample_weight` is multiplied. None, and a class that the dict
+        leaves out, stand for 1. 'balanced' is ``n_samples / (n_classes * np.bincount(y))``, and refused by
+        `partial_fit`. The scores of `early_stopping` do not know them.
 
     label_weight : array-like of shape (n_labels,) or 'propensity', default=None
         Weights of the labels of an indicator: the loss of a true label is multiplied by its weight, that of a
@@ -203,7 +202,7 @@ class SlideClassifier(
         Number of layers, the input and the output among them.
 
     n_ridge_axes_ : int
-        Number of the hidden units, the last ones, that are axes of a ridge regression; 0 without one.
+        Number of the last hidden units, which are axes of a ridge regression; 0 without one.
 
     out_activation_ : str
         Name of the output activation function.

@@ -112,8 +112,7 @@ class Model:
     n_epochs: int = 0
     stored_dtype: str = "float32"  # of the weights in a pickle
     diverged: bool = False  # training that diverged has written on the weights
-    # a ridge regression whose scores are added to those of the network; training leaves it as it is
-    ridge: Network | None = None
+    ridge: Network | None = None  # its scores are added to the network's; training leaves it as it is
     n_ridge_axes: int = 0  # of a ridge regression that has become a part of the network
     calibration: Any = None  # LabelCalibration or ClassCalibration of the scores of then; None: no one
 
