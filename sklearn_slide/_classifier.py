@@ -114,9 +114,9 @@ class SlideClassifier(
 
     early_stopping : 'auto' or bool, default='auto'
         Whether `fit` ends when the validation score is not improving, and keeps the best weights, of an epoch
-        or the first ones. It sets samples aside for it, unless `X_val` and `y_val` are given. 'auto' does so
-        from 2000 samples on, sets at most 1000 aside, learns from these too in the end, and tries ridge
-        regression beside a network with one hidden layer, with few samples or if training gains little.
+        or the first ones. It sets samples aside, unless `X_val` and `y_val` are given. 'auto' does so from
+        2000 on, with 1000 at most, learns from these too in the end, and tries ridge regression beside one
+        hidden layer, with few samples or if training gains little.
 
     validation_fraction : float, default=0.1
         The proportion of training data to set aside at random for early stopping, unless `X_val` is given.
@@ -379,7 +379,7 @@ class SlideClassifier(
             self._start_of_all(models, n_epochs, self._encode(everything, labels, scale))
         elif learn_all and min(n_epochs) == self.max_iter:
             self._learn_held_out(held_out, rates[-2:])
-        self._settle(everything[0].shape[0])
+        self._settle(len(samples.passes) + (len(held_out.passes) if learn_all else 0))
         task.end(lambda: self._as_if_stopped([self._model]))
         return self
 
@@ -446,6 +446,6 @@ class SlideClassifier(
         else:
             self._start_history()
             model = self._first_model(samples, labels, scale, self._draw_seeds(1)[0])
-        self._pass_over(model, samples, task)
+        self._train(model, samples, self._rates_of_pass(model, samples), task)
         task.end(lambda: self._as_if_stopped([self._model]))
         return self

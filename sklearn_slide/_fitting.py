@@ -229,6 +229,7 @@ class FittingMixin:
             if before is not None and before.shares_arrays(model):
                 before.diverged = True
             raise
+        model.training.n_later += trainer.n_passes
         remember_samples(model, samples, self.n_jobs)
         self._take(model)
         return n_epochs
@@ -281,24 +282,22 @@ class FittingMixin:
         last = 0 if falling else self.learning_rate_init
         return np.linspace(self.learning_rate_init, last, n_epochs + 1)
 
-    def _settle(self, n_samples):
-        """Note that a fit to so many samples has ended, for the rates of later passes."""
+    def _settle(self, n_passes):
+        """Note that a fit with so many passes in an epoch has ended, for the rates of later ones."""
         training = self._model.training
-        training.n_settled, training.n_later = n_samples if self.learning_rate == "linear" else 0, 0
+        training.n_settled, training.n_later = n_passes if self.learning_rate == "linear" else 0, 0
 
-    def _pass_over(self, model, samples, task):
-        """Train a Model with Samples once, as `partial_fit` does.
+    def _rates_of_pass(self, model, samples):
+        """Return the learning rates at the ends of one pass over later Samples.
 
         Where the rate of a fit had fallen to zero, it is the share of samples that came since that it has
         risen to, for a pass at the whole rate over a few overwrites what several over many have taught.
         """
-        training, n_passes = model.training, len(samples.passes)
-        rates = self._rates(1, falling=False)
-        if training.n_settled:
-            later = training.n_later + np.array([0, n_passes])
-            rates = rates * np.maximum(_LEAST_SHARE, later / (training.n_settled + later))
-        self._train(model, samples, rates, task)
-        training.n_later += n_passes
+        training, rates = model.training, self._rates(1, falling=False)
+        if not training.n_settled:
+            return rates
+        later = training.n_later + np.array([0, len(samples.passes)])
+        return rates * np.maximum(_LEAST_SHARE, later / (training.n_settled + later))
 
     def _start_history(self):
         """Forget the epochs of an earlier fit."""

@@ -82,7 +82,7 @@ class TrainingState:
     index: Index | None = None
     schedule: RehashSchedule | None = None  # when the tables of the index are rebuilt
     moments: Any = None  # Moments of the hidden vectors of samples, for labels that come later
-    n_settled: int = 0  # samples of the last fit, if its learning rate fell to zero
+    n_settled: int = 0  # passes in an epoch of the last fit, if its learning rate fell to zero
     n_later: int = 0  # passes over samples since then
 
 

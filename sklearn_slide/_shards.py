@@ -181,7 +181,7 @@ def _fit_blocks(classifier, columns, blocks, pilot, one_pass):
     run_epochs(classifier, trainer, rates, Task(classifier, {}, None))
     classifier._take(model)
     if not one_pass:
-        classifier._settle(sum(block[0].shape[0] for block in blocks))
+        classifier._settle(trainer.n_passes)
 
 
 def update_shard(shard, blocks, pilot=None, *, n_jobs=None, after_epoch=None):

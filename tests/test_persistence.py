@@ -200,6 +200,7 @@ def test_skops(task):
         "sklearn_slide._core.sgd.Index",
         "sklearn_slide._core.tables.RehashSchedule",
         "sklearn_slide._core.tables.Tables",
+        "sklearn_slide._growth.Moments",
         "sklearn_slide._labels.Labels",
         "sklearn_slide._lengths.Lengths",
         "sklearn_slide._lsh.LSH",

@@ -148,8 +148,8 @@ def test_learning_rate_falls_over_all_epochs_of_fit(data, monkeypatch):
     model = SlideClassifier((8,), learning_rate_init=0.08, max_iter=4).fit(*data)
     assert_allclose(rates, [0.08, 0.06, 0.06, 0.04, 0.04, 0.02, 0.02, 0.0], atol=1e-12)
     rates.clear()
-    model.partial_fit(*data)
     model.set_params(learning_rate="constant", max_iter=1).fit(*data)
+    model.partial_fit(*data)
     assert_allclose(rates, [0.08] * 4)
 
 
