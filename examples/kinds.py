@@ -209,9 +209,9 @@ KINDS = {
     "lexicographer file": Kind(lexicographer_file, classes=True),
     "debian-deps-min2": Kind(read("debian-deps-min2")),
     "halves": Kind(halves),
-    "one pointer": Kind(one_pointer, classes=True, fresh=True),
+    "one pointer": Kind(one_pointer, classes=True),
     "wordnet-related": Kind(read("wordnet-related")),
-    "debian-deps-min2, embedded": Kind(embedded("debian-deps-min2"), fresh=True),
+    "debian-deps-min2, embedded": Kind(embedded("debian-deps-min2")),
     "moby": Kind(read("moby")),
     "generated, 670,091 labels": Kind(generated),
 }
