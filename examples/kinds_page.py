@@ -190,9 +190,9 @@ def summary(results):
     seen = (
         f"Nobody had looked at this when the defaults were chosen: {fresh}. Looked at were held-out training "
         "rows of the other sets of FOLDER, as they are and embedded, and of one pointer; rows of halves and "
-        "lexicographer file, some of those tested on here among them; the generator; and scikit-learn's small "
-        "sets, when the scaling of raw columns was made. The test rows had been looked at once before, which "
-        "showed that embeddings with thousands of labels and two calibrations needed mending."
+        "lexicographer file, some of those tested on here among them; the generator; and scikit-learn's "
+        "small sets, when the scaling of raw columns was made. The test rows had been looked at once before, "
+        "which showed that embeddings with thousands of labels and two calibrations needed mending."
     )
     missing = [name for name in KINDS if not found[name]]
     left = f"Not compared, as runs are missing: {'; '.join(missing)}." if missing else ""
