@@ -367,6 +367,7 @@ def main():
         labels, active, batches = (2000, 10_000), (100, 400), (8, 64)
     labels = [n_labels for n_labels in labels if n_labels <= arguments.largest]
     weights = torch.randn(max(labels), N_UNITS) / 11
+    measure(2000, 100, 8, weights)  # compiles, or loads what was compiled
     results = {}
     for case in ((n, a, b) for n in labels for a in active for b in batches):
         results[case] = measure(*case, weights)
