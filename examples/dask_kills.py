@@ -234,7 +234,11 @@ def attempt(trial, what, expected, error):
 
 def start_no_more(dask_worker):
     """Let a nanny start no worker again."""
-    dask_worker.auto_restart = False
+
+    async def instantiate():
+        return dask_worker.status
+
+    dask_worker.instantiate = instantiate
 
 
 def local_answers(X, Y):
