@@ -24,7 +24,7 @@ from sklearn_slide._core.active_set import (  # noqa: E402
 from sklearn_slide._core.direct import match_direct, update_direct  # noqa: E402
 from sklearn_slide._core.hashing import hash_vector  # noqa: E402
 from sklearn_slide._core.layers import backward_hidden, backward_output, forward, score_labels  # noqa: E402
-from sklearn_slide._core.losses import compute_residuals  # noqa: E402
+from sklearn_slide._core.losses import compute_residuals, round_small  # noqa: E402
 from sklearn_slide._core.random_numbers import start_shared_stream, start_stream  # noqa: E402
 from sklearn_slide._core.sgd import GROUP, make_scratch  # noqa: E402
 from sklearn_slide._labels import encode_indicator  # noqa: E402
@@ -79,6 +79,7 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
             n_matches = match_direct(x, i, direct, labels, n, matches, logits)
         if n_stages > 7:
             compute_residuals(engine.loss, logits, labels, n, n_true, residuals)
+            round_small(residuals, labels, n, engine.least_residual, active.stream[0])
         if n_stages > 8:
             backward_output(labels, n, residuals, network.output, state.output, rate, activity)
         if n_stages > 9:

@@ -59,8 +59,10 @@ class SlideClassifier(
 
     direct_limit : int, default=1000
         A feature seen with at most so many labels has a weight of its own for each of them, past the hidden
-        layers; 0 for none. Later calls add some up to this limit. A linear model does without, and so does a
-        feature that most samples of a call with 1,000 or more have, as those of dense X. *Fixed*.
+        layers; 0 for none. Where there are more labels than this, a first call keeps the strongest 300 of a
+        feature, or a third of the limit if that is more; later calls add some up to the limit. A linear model
+        does without, and so does a feature that most samples of a call with 1,000 or more have, as those of
+        dense X. *Fixed*.
 
     n_estimators : int, default=1
         Networks that `fit` trains from different random numbers, and joins to one with so many times the

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
-from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.direct import Direct, take_pairs
 from sklearn_slide._core.layers import ACTIVATIONS, Layer, LayerState, Network, NetworkState
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
@@ -18,6 +18,8 @@ HIDDEN_NORM = 2.0
 HIDDEN_NORM_BESIDE_DIRECT = 1.0
 DIRECT_NORM = 3.0
 CENTROID_SCALE = 1.5
+# Of more labels than direct_limit, a feature has direct weights to so many, or to a third of the limit.
+_MOST_PAIRS = 300
 HIDDEN_ACCUMULATOR = 0.1
 OUTPUT_ACCUMULATOR = 0.5
 
@@ -33,6 +35,8 @@ def first_model(samples, settings, n_features, labels, scale, seed, n_jobs):
         gain = norm_scale(samples, DIRECT_NORM) ** 2
         crowded = common_features(np.bincount(samples.x.indices, minlength=n_features), samples.x.n_rows)
         direct = find_pairs(samples, crowded, n_labels, settings.direct_limit, gain, n_jobs)
+        if settings.direct_limit < n_labels:
+            direct = keep_strongest(direct, n_labels, max(_MOST_PAIRS, settings.direct_limit // 3))
     network = make_network(n_features, n_labels, settings, samples, direct, rng)
     centroids = None
     if settings.init == "centroid":
@@ -164,3 +168,19 @@ def find_pairs(samples, crowded, n_labels, limit, gain, n_jobs):
     nothing = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
     known = Direct(np.zeros(len(crowded) + 1, dtype=np.int64), *nothing, np.float32(gain))
     return find_new_pairs(samples, known, limit, crowded, n_labels, n_jobs)
+
+
+def keep_strongest(direct, n_labels, n_kept):
+    """Keep n_kept pairs of each feature of a Direct at most, those that will have the largest first weights.
+
+    The weights are sums over samples. What the hidden layer adds to the length of a label's sums is left out.
+    """
+    counts = np.diff(direct.indptr)
+    squares = np.bincount(direct.labels, np.square(direct.weights, dtype=np.float64), n_labels)
+    sizes = np.abs(direct.weights) * centroid_scale(np.sqrt(squares))[direct.labels]
+    kept = np.ones(len(sizes), dtype=bool)
+    for j in np.flatnonzero(counts > n_kept):
+        start, stop = direct.indptr[j : j + 2]
+        weakest = np.argpartition(sizes[start:stop], -n_kept)[:-n_kept]
+        kept[start + weakest] = False
+    return direct if kept.all() else take_pairs(direct, kept)

@@ -80,10 +80,12 @@ class Trainer:
             lsh, tables = model.settings.lsh, allocate_tables(model.hasher, network.n_labels)
             training.index = Index(model.hasher, tables, make_selection(lsh))
             training.schedule = make_schedule(lsh, network.n_labels, model.n_passes)
+        loss = LOSSES[model.settings.loss]
         self.engine = Engine(
             batch=Batch(samples.x, network),
             state=training.solver,
-            loss=LOSSES[model.settings.loss](samples.label_weights),
+            loss=loss(samples.label_weights),
+            least_residual=np.float32(loss.least_residual),
             sampler=sampler,
             index=training.index if sampler.n_hashed else None,
             rows_with=rows_by_feature(samples, model.n_features) if sampler.n_cooccurrence else None,

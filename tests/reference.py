@@ -167,6 +167,16 @@ def loss_and_residuals(logits, target, loss, label_weights=1.0):
     return -np.sum(target * log_p), target.sum() * np.exp(log_p) - target
 
 
+def round_small(residuals, least, key):
+    """Return residuals of labels 0, 1, 2 and so on, those below least rounded to 0 or least at random."""
+    rounded = np.array(residuals)
+    for label, residual in enumerate(residuals):
+        share = (mix((key + label) % 2**64) >> 40) / 2**24
+        if abs(residual) < least:
+            rounded[label] = np.sign(residual) * least if share * least < abs(residual) else 0.0
+    return rounded
+
+
 def gradients(
     x,
     target,
@@ -174,22 +184,22 @@ def gradients(
     intercepts,
     activation,
     loss,
-    negligible=0.0,
     direct=0.0,
     label_weights=1.0,
     active=slice(None),
+    change=None,
 ):
     """Return the loss of one sample over its active labels and its derivatives by each coef and intercept.
 
-    But with a sigmoid, residuals of at most negligible count as 0. direct is added to the logits, and active
-    are the numbers of labels, all if it is left out.
+    direct is added to the logits, and active are the numbers of labels, all if it is left out. change, if
+    any, turns the residuals into others, with which the derivatives go on.
     """
     outputs = forward(x, coefs, intercepts, activation)
     logits, delta = outputs[-1] + direct, np.zeros(len(target))
     weights = np.broadcast_to(label_weights, len(target))[active]
     value, delta[active] = loss_and_residuals(logits[active], target[active], loss, weights)
-    if loss != "softmax":
-        delta[abs(delta) <= negligible] = 0
+    if change is not None:
+        delta = change(delta)
     coef_grads, intercept_grads = [], []
     for layer in range(len(coefs) - 1, -1, -1):
         coef_grads.insert(0, np.outer(outputs[layer], delta))
@@ -256,6 +266,7 @@ def run_passes(
     weights=None,
     label_weights=1.0,
     choose=None,
+    change_of=None,
 ):
     """Train a sample at a time, in place, and yield the loss of each; X and Y dense, starts the accumulators.
 
@@ -263,7 +274,7 @@ def run_passes(
     direct (n_features, n_labels) are the direct weights, 0 where there is none; rates has a learning rate for
     each sample of the order; weights (n_samples,) multiply the samples' losses, label_weights (n_labels,)
     those of true labels. choose(s, h, coefs[-1]) returns the active labels of order[s] with the hidden vector
-    h; if it is left out, all labels are active.
+    h; if it is left out, all labels are active. change_of(s) is what gradients takes as change.
     """
     paired = direct != 0
     last = len(coefs) - 1
@@ -285,10 +296,10 @@ def run_passes(
             intercepts,
             activation,
             loss,
-            negligible=1e-3,
             direct=X[i] @ direct,
             label_weights=label_weights,
             active=slice(None) if choose is None else choose(s, h, coefs[-1]),
+            change=None if change_of is None else change_of(s),
         )
         weight = 1 if weights is None else weights[i]
         for layer in range(last + 1):

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from helpers import make_model, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_slide import _first_weights
 from sklearn_slide._core import centroids, pairs, parallel
 from sklearn_slide._core.layers import Batch, hidden_vectors
 from sklearn_slide._core.losses import SIGMOID_BIAS
@@ -17,6 +18,7 @@ from sklearn_slide._first_weights import (
     HIDDEN_NORM_BESIDE_DIRECT,
     count_products,
     find_pairs,
+    keep_strongest,
 )
 from sklearn_slide._memory import network_bytes
 
@@ -154,3 +156,30 @@ def test_features_of_most_of_many_samples_have_no_pairs(n_samples, common):
     expected = np.array([2, 2, 2, 0])
     expected[common] = 0
     assert_array_equal(np.diff(model.network.direct.indptr), expected)
+
+
+@pytest.mark.parametrize("n_kept", [1, 3, N_LABELS])
+def test_the_strongest_pairs_of_a_feature_are_kept(samples, n_kept):
+    X, Y = dense(samples)
+    sums = X.T @ Y
+    direct = find_pairs(samples, np.zeros(N_FEATURES, dtype=bool), N_LABELS, N_LABELS, 9.0, 1)
+    direct.weights[::2] *= -1
+    kept = keep_strongest(direct, N_LABELS, n_kept)
+    lengths = np.linalg.norm(sums, axis=0)
+    weights = sums * np.where(lengths > 0, lengths, 1) ** -0.85
+    for j in range(N_FEATURES):
+        own = kept.labels[kept.indptr[j] : kept.indptr[j + 1]]
+        paired = np.flatnonzero(weights[j])
+        assert_array_equal(own, np.sort(paired[np.argsort(-weights[j, paired])[:n_kept]]))
+    as_rows = [sp.csr_array(part[2::-1], shape=sums.shape) for part in (direct, kept)]
+    both = as_rows[1] != 0
+    assert_array_equal(as_rows[0].multiply(both).toarray(), as_rows[1].toarray())
+
+
+@pytest.mark.parametrize(("limit", "most"), [(12, 12), (11, 3), (8, 2)])
+def test_a_first_model_keeps_a_third_of_the_limit_or_few(samples, limit, most, monkeypatch):
+    before = np.diff(build(samples, direct_limit=limit).direct.indptr)
+    assert before.max() > 3
+    monkeypatch.setattr(_first_weights, "_MOST_PAIRS", 2)
+    counts = np.diff(build(samples, direct_limit=limit).direct.indptr)
+    assert_array_equal(counts, np.minimum(before, most))

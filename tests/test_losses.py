@@ -1,16 +1,19 @@
 """Losses and residuals against the reference, scikit-learn and finite differences."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import reference
 from helpers import callable_kernel
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import log_loss
 
 from sklearn_slide._core import losses
-from sklearn_slide._core.losses import LOSSES, NEGLIGIBLE, OUTPUT_ACTIVATIONS, check_losses
+from sklearn_slide._core.losses import LOSSES, OUTPUT_ACTIVATIONS, check_losses
 
 compute_residuals = callable_kernel(losses.compute_residuals)
+round_small = callable_kernel(losses.round_small)
 
 LABELS = np.array([7, 2, 9, 0, 4, 6, 1, 3], dtype=np.int32)
 
@@ -36,14 +39,43 @@ def test_agree_with_reference(loss, n_true, label_weights):
     weights = 1.0 if label_weights is None else label_weights[LABELS]
     expected, expected_residuals = reference.loss_and_residuals(logits, target, loss, weights)
     assert_allclose(value, expected, rtol=1e-5)
-    if loss != "softmax":
-        expected_residuals[abs(expected_residuals) <= NEGLIGIBLE] = 0
     assert_allclose(residuals, expected_residuals, rtol=1e-4, atol=1e-6)
 
 
-def test_negligible_residuals_are_zero():
-    logits = np.log(np.array([0.9995, 0.998, 0.0005, 0.002]) / np.array([0.0005, 0.002, 0.9995, 0.998]))
-    assert_allclose(run(logits, 2, "sigmoid")[1], [0, -0.002, 0, 0.002], rtol=1e-3)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_small_residuals_are_rounded_so_that_their_means_stay(sign):
+    n, sizes = 40_000, np.array([0.0, 1e-4, 0.003, 0.02, 0.049, 0.05, 0.3])
+    labels = np.arange(n, dtype=np.int32)
+    for size in sizes:
+        residuals = np.full(n + 1, sign * size, dtype=np.float32)
+        round_small(residuals, labels, n, np.float32(0.05), np.uint64(2**64 - 100))
+        assert residuals[n] == np.float32(sign * size)
+        if size >= 0.05:
+            assert (residuals == np.float32(sign * size)).all()
+            continue
+        kept = residuals[:n] != 0
+        assert (residuals[:n][kept] == np.float32(sign * 0.05)).all()
+        share = size / 0.05
+        assert abs(kept.mean() - share) <= 4 * np.sqrt(share * (1 - share) / n)
+
+
+def test_other_samples_and_labels_have_other_random_numbers():
+    kept = []
+    for key, first in [(1, 0), (2, 0), (1, 5000)]:
+        residuals, labels = np.full(5000, 0.025, dtype=np.float32), first + np.arange(5000, dtype=np.int32)
+        round_small(residuals, labels, 5000, np.float32(0.05), np.uint64(reference.mix(key)))
+        kept.append(residuals > 0)
+    for one, other in combinations(kept, 2):
+        assert abs(np.mean(one == other) - 0.5) < 0.03
+
+
+def test_nothing_is_rounded_to_a_least_of_zero_nor_where_it_is_no_number():
+    values = np.array([0.0, -0.0, 1e-30, -0.5, np.nan, np.inf], dtype=np.float32)
+    for least in (0.0, 0.05):
+        residuals = values.copy()
+        round_small(residuals, LABELS, 6, np.float32(least), np.uint64(3))
+        assert_array_equal(residuals[3:], values[3:])
+        assert_array_equal(residuals[:3], values[:3] if least == 0 else np.zeros(3))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -136,13 +168,16 @@ def half_added(absent, **changed):
         "label_weights": None,
         "first_bias": 0.0,
         "out_activation": "softmax",
+        "least_residual": 0.0,
         "of_guessing": max,
         **changed,
     }
     return type("HalfAdded", (), {name: value for name, value in full.items() if name != absent})
 
 
-@pytest.mark.parametrize("absent", ["label_weights", "first_bias", "out_activation", "of_guessing"])
+@pytest.mark.parametrize(
+    "absent", ["label_weights", "first_bias", "out_activation", "least_residual", "of_guessing"]
+)
 def test_half_added_loss_is_refused(absent):
     with pytest.raises(
         TypeError, match=f"'new' is half added: HalfAdded lacks {absent}, a kernel, by @compute"

@@ -10,9 +10,8 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from sklearn_slide._core.compilation import by_type, check_complete, inner
+from sklearn_slide._core.random_numbers import mix
 
-# A label whose probability is nearer to its target than this is left as it is: its row is not updated.
-NEGLIGIBLE = np.float32(1e-3)
 SIGMOID_BIAS = -8.0  # the first bias of labels: nearly all labels of a sample are false
 
 
@@ -41,6 +40,7 @@ class Sigmoid(NamedTuple):
 
     first_bias = SIGMOID_BIAS
     out_activation = "logistic"
+    least_residual = 0.05
 
     @staticmethod
     def of_guessing(n_true, n_active, weight):
@@ -55,6 +55,7 @@ class Softmax(NamedTuple):
 
     first_bias = 0.0
     out_activation = "softmax"
+    least_residual = 0.0
 
     @staticmethod
     def of_guessing(n_true, n_active, weight):
@@ -70,6 +71,7 @@ class SigmoidSoftmax(NamedTuple):
 
     first_bias = SIGMOID_BIAS
     out_activation = "logistic"
+    least_residual = 0.05
 
     @staticmethod
     def of_guessing(n_true, n_active, weight):
@@ -80,6 +82,7 @@ class SigmoidSoftmax(NamedTuple):
 
 # In each, of_guessing(n_true, n_active, weight) is a mean loss that only diverging weights exceed, for
 # samples of so many true and active labels; the loss of a true label counts weight times, on average.
+# Residuals below least_residual are rounded at random; those of softmax share a sum, and are not.
 LOSSES = {"sigmoid": Sigmoid, "softmax": Softmax, "sigmoid+softmax": SigmoidSoftmax}
 
 
@@ -87,8 +90,7 @@ LOSSES = {"sigmoid": Sigmoid, "softmax": Softmax, "sigmoid+softmax": SigmoidSoft
 def compute_residuals(loss, logits, labels, n_active, n_true, residuals):
     """Fill residuals[:n_active], float32, and return the loss; the first n_true slots are the true labels.
 
-    logits float32 and labels int32 (n_active or more,). With a sigmoid, residuals of at most NEGLIGIBLE
-    become 0.
+    logits float32 and labels int32 (n_active or more,).
     """
 
 
@@ -97,9 +99,7 @@ def sigmoid_residuals(loss, logits, labels, n_active, n_true, residuals):
     """Compute what the sigmoid loss asks for."""
     weights, one = loss.label_weights, np.float32(1.0)
     clear(residuals, n_active)
-    total = add_sigmoid_residuals(logits, labels, n_active, n_true, one, weights, residuals)
-    drop_negligible(residuals, n_active)
-    return total
+    return add_sigmoid_residuals(logits, labels, n_active, n_true, one, weights, residuals)
 
 
 @compute_residuals.register(Softmax)
@@ -117,14 +117,15 @@ def sigmoid_softmax_residuals(loss, logits, labels, n_active, n_true, residuals)
     clear(residuals, n_active)
     total = add_softmax_residuals(logits, labels, n_active, n_true, half, weights, residuals)
     total += add_sigmoid_residuals(logits, labels, n_active, n_true, half, weights, residuals)
-    drop_negligible(residuals, n_active)
     return half * total
 
 
 def check_losses(losses):
     """Raise TypeError unless all that there is to know of each loss, by its name, is there."""
     check_complete(
-        losses, compute_residuals, ("label_weights", "first_bias", "out_activation", "of_guessing")
+        losses,
+        compute_residuals,
+        ("label_weights", "first_bias", "out_activation", "least_residual", "of_guessing"),
     )
     for name, loss in losses.items():
         if loss.out_activation not in OUTPUT_ACTIVATIONS.keys() & LOG_ACTIVATIONS.keys():
@@ -145,11 +146,18 @@ def clear(values, n):
 
 
 @inner
-def drop_negligible(residuals, n):
-    """Set those of residuals[:n], float32, to 0 that are at most NEGLIGIBLE."""
+def round_small(residuals, labels, n, least, key):
+    """Round residuals[:n], float32, that are below least, to 0 or least, at random, so that their means stay.
+
+    A row is updated where its label's residual is not 0: seldom, and by more, instead of often, by next to
+    nothing. labels int32, least float32; key uint64 tells the random numbers of this sample from others'.
+    """
     for a in range(n):
-        if abs(residuals[a]) <= NEGLIGIBLE:
-            residuals[a] = np.float32(0.0)
+        size = abs(residuals[a])
+        if size < least:
+            share = np.float32(mix(key + np.uint64(labels[a])) >> np.uint64(40)) * np.float32(2.0**-24)
+            rounded = least if share * least < size else np.float32(0.0)
+            residuals[a] = np.copysign(rounded, residuals[a])
 
 
 @inner

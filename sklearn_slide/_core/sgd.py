@@ -28,7 +28,7 @@ from sklearn_slide._core.layers import (
     make_activity,
     score_labels,
 )
-from sklearn_slide._core.losses import compute_residuals
+from sklearn_slide._core.losses import compute_residuals, round_small
 from sklearn_slide._core.random_numbers import start_shared_stream, start_stream
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._core.tables import Tables
@@ -54,6 +54,7 @@ class Engine(NamedTuple):
     batch: Batch  # the training samples and the network
     state: NetworkState
     loss: Any  # of one of the LOSSES
+    least_residual: np.float32  # smaller ones are rounded
     sampler: Sampler
     index: Index | None  # None if no label comes from hash tables
     rows_with: Pattern | None  # (n_features, n_samples), the samples that have a feature, to draw labels from
@@ -127,6 +128,7 @@ def train_chunk(samples, start, stop, epoch, engine, scratch):
         i = np.int64(samples.passes[epoch.order[s]])
         rate = np.float32(epoch.rates[0] + (epoch.rates[1] - epoch.rates[0]) * s / epoch.order.shape[0])
         start_stream(active.stream, epoch.seed, epoch.number, epoch.order[s])
+        key = active.stream[0]
         start_shared_stream(active.shared, epoch.seed, epoch.number, s // GROUP)
         forward(engine.batch, i, scratch.activity.hidden)
 
@@ -136,6 +138,7 @@ def train_chunk(samples, start, stop, epoch, engine, scratch):
         score_labels(h, labels, n_active, network.output, logits)
         n_matches = match_direct(x, i, network.direct, labels, n_active, scratch.matches, logits)
         loss = compute_residuals(engine.loss, logits, labels, n_active, n_true, residuals)
+        round_small(residuals, labels, n_active, engine.least_residual, key)
         loss = weigh(loss, residuals, n_active, samples.weights[i])
 
         total_loss += loss
