@@ -58,11 +58,10 @@ class SlideClassifier(
         weight, and corrects its bias by the updates of the row. *Fixed*.
 
     direct_limit : int, default=1000
-        A feature seen with at most so many labels has a weight of its own for each of them, past the hidden
-        layers; 0 for none. Where there are more labels than this, a first call keeps the strongest 300 of a
-        feature, or a third of the limit if that is more; later calls add some up to the limit. A linear model
-        does without, and so does a feature that most samples of a call with 1,000 or more have, as those of
-        dense X. *Fixed*.
+        A feature seen with at most so many labels has a weight of its own for each, past the hidden layers; 0
+        for none. Where labels are more than this, a first call keeps a feature's strongest third, 300 at
+        least, and later calls add some up to it. None have linear models, and features of most samples of a
+        call with 1,000 or more, as those of dense X. *Fixed*.
 
     n_estimators : int, default=1
         Networks that `fit` trains from different random numbers, and joins to one with so many times the
