@@ -83,10 +83,9 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed, k
     n_vectors = min(samples.x.n_rows, rows_at_once(n_units))
     first_weights = 4 * n_units * (n_labels + max(n_vectors, n_labels))
     tables = table_bytes(settings.lsh, n_labels) if n_hashed else 0
-    codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
     networks = n_estimators * network
     best = network if keeps_best else 0
-    most = networks + max(first_weights, tables + codes + best)
+    most = networks + max(first_weights, tables + best)
     return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy
 
 
@@ -112,7 +111,6 @@ def growth_bytes(model, samples, n_labels, n_hashed):
     n_unseen = min(n_labels - int(model.seen_labels.sum()), len(samples.y.indices))
     n_vectors = min(samples.x.n_rows, rows_at_once(n_units))
     first_weights = 4 * n_units * (2 * n_unseen + n_vectors) if n_unseen else 0
-    codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0
     made = n_hashed and (grows or model.training.index is None)
     tables = table_bytes(settings.lsh, n_labels) if made else 0
-    return held_bytes(vars(model)) + output + merged + max(found + first_weights, tables + codes)
+    return held_bytes(vars(model)) + output + merged + max(found + first_weights, tables)
