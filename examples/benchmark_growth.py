@@ -76,15 +76,19 @@ def train_slide(n_samples, n_labels, n_active):
     from sklearn_slide import SlideClassifier, _trainer
 
     settings = {"n_active": n_active, "n_jobs": N_THREADS, "max_iter": 1, "random_state": 0}
+    settings["early_stopping"] = False  # no samples to rank, no ridge regression: training alone
     SlideClassifier((N_UNITS,), **settings).fit(*generate(100, 1000))  # compiles the kernels
     X, Y = generate(n_samples, n_labels)
     training, rebuilds = [], []
     make_timed(SlideClassifier, "_train", training)
     make_timed(_trainer, "rebuild_tables", rebuilds)
+    model = SlideClassifier((N_UNITS,), **settings)
+    estimate = model.estimate_memory(X, Y)
     gc.collect()
     reset_peak_memory()
+    before = peak_memory()
     start = seconds()
-    model = SlideClassifier((N_UNITS,), **settings).fit(X, Y)
+    model.fit(X, Y)
     fit = seconds() - start
     wall, cpu = training[0]
     rebuild = np.array(rebuilds).reshape(-1, 2)
@@ -102,6 +106,8 @@ def train_slide(n_samples, n_labels, n_active):
         "weights": sum(w.nbytes for w in (*model.coefs_, *model.intercepts_)),
         "tables": sum(array.nbytes for array in index.tables) if index else 0,
         "peak": peak_memory(),
+        "taken": peak_memory() - before,
+        "estimate": estimate,
         "seconds": fit[0],
     }
 

@@ -1,5 +1,7 @@
 """First weights against the reference, and direct pairs against dense products."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import reference
@@ -8,6 +10,7 @@ from helpers import make_model, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide._core import centroids, pairs, parallel
+from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.layers import Batch, hidden_vectors
 from sklearn_slide._core.losses import SIGMOID_BIAS
 from sklearn_slide._core.rows import Pattern
@@ -17,6 +20,7 @@ from sklearn_slide._first_weights import (
     HIDDEN_NORM_BESIDE_DIRECT,
     count_products,
     find_pairs,
+    sum_squares,
 )
 from sklearn_slide._memory import network_bytes
 
@@ -154,3 +158,16 @@ def test_features_of_most_of_many_samples_have_no_pairs(n_samples, common):
     expected = np.array([2, 2, 2, 0])
     expected[common] = 0
     assert_array_equal(np.diff(model.network.direct.indptr), expected)
+
+
+def test_squares_of_direct_weights_are_summed_in_order_and_by_parts():
+    rng, n_pairs = np.random.default_rng(0), 2_000_000
+    labels, weights = rng.integers(50, size=n_pairs, dtype=np.int32), rng.random(n_pairs, dtype=np.float32)
+    direct = Direct(np.array([0, n_pairs]), labels, weights, np.float32(1))
+    expected = np.bincount(labels, np.square(weights), minlength=60)
+    tracemalloc.start()
+    found = sum_squares(direct, 60)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert_array_equal(found, expected)
+    assert peak < 9 * n_pairs  # 20 bytes a pair of a copy with whole numbers and floats of eight bytes
