@@ -251,7 +251,8 @@ Microseconds a sample
 ---------------------
 
 Growth is that up to {most:,} labels. The exponent is the slope of log time against log labels, fitted
-to all sizes of the row. "Every label" is a network of the same size with every label scored: by the kernels, ``n_active=None``, and by PyTorch's EmbeddingBag,
+to all sizes of the row. "Every label" is a network of the same size
+with every label scored: by the kernels, ``n_active=None``, and by PyTorch's EmbeddingBag,
 Linear, binary cross-entropy and fused Adam in batches of 256, or 64 above 100,000 labels. These were run
 once, on few samples: {full_samples} by the kernels.
 

@@ -268,12 +268,15 @@ def hash_rows_by_sides(weights, hasher, codes, first):
         for y in range(start, stop):
             for j in range(weights.shape[1]):
                 vectors[j, y - start] = weights[y, j]
-        codes[:, first + start : first + stop] = 0
+        for t in range(n_tables):
+            for y in range(first + start, first + stop):
+                codes[t, y] = 0
         for r in range(n_rotations):
-            _multiply_rows(vectors, hasher.signs[r, 0], rotated)
-            _transform(rotated.reshape(-1))
-            _multiply_rows(rotated, hasher.signs[r, 1], rotated)
-            _transform(rotated.reshape(-1))
+            source = vectors
+            for turn in range(2):
+                _multiply_rows(source, hasher.signs[r, turn], rotated)
+                _transform(rotated.reshape(-1))
+                source = rotated
             for i in range(r * n, min((r + 1) * n, n_hashes)):
                 _append_signs(rotated[i - r * n], codes[i % n_tables, first + start : first + stop])
 

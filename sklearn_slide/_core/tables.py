@@ -67,7 +67,8 @@ def build_tables(first, last, tables):
             position[codes[y]] += 1
         # where a bucket is full, the next one begins
         offsets[0] = 0
-        offsets[1:] = position
+        for c in range(n_codes):
+            offsets[c + 1] = position[c]
 
 
 @inner
