@@ -1,4 +1,4 @@
-"""Train on generated data from 10,000 to 1,000,000 labels: time a sample, table rebuilds and memory.
+"""Train on generated data from 10,000 to 3,000,000 labels: time a sample, table rebuilds and memory.
 
 ``python examples/benchmark_growth.py`` writes docs/benchmarks/growth.rst and its picture; ``--quick`` tries
 it on less data and only prints the page. Each run has a process of its own, which the script starts as
@@ -7,170 +7,34 @@ out, and the page says so, where it is not installed.
 """
 
 import argparse
-import gc
 import json
 import subprocess
 import sys
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 
-from benchmarking import (
-    image_path,
-    limit_threads,
-    machine,
-    peak_memory,
-    reset_peak_memory,
-    rst_table,
-    write_page,
+from benchmark_growth_tasks import (  # before NumPy: it limits the threads
+    N_ACTIVE,
+    N_FEATURES,
+    N_FEATURES_PER_SAMPLE,
+    N_LABELS_PER_SAMPLE,
+    N_THREADS,
+    N_UNITS,
+    measure_rows,
+    train_slide,
+    train_torch,
 )
+from benchmarking import image_path, machine, rst_table, write_page
 
-N_THREADS = 2
-limit_threads(N_THREADS)  # before NumPy, Numba and PyTorch are imported
+import numpy as np  # isort: skip
 
-import numpy as np  # noqa: E402
-
-N_FEATURES, N_FEATURES_PER_SAMPLE, N_LABELS_PER_SAMPLE = 50_000, 50, 5
-N_UNITS, N_ACTIVE = 128, 500
-SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
+MOST_REPEATED = 1_000_000  # labels: beyond, SLIDE is run once, and nothing else is
+AIM = 1.5  # times the time of the smallest size, at most, at the largest that is repeated
 LONG_RUN = 1_500_000  # samples, as of three epochs of half a million
 SLIDE, FULL, TORCH, ROWS = "SLIDE", "every label, kernels", "every label, PyTorch", "rows"
-
-
-def generate(n_samples, n_labels):
-    from sklearn_slide.datasets import make_xmc_classification
-
-    return make_xmc_classification(
-        n_samples,
-        N_FEATURES,
-        n_labels,
-        n_features_per_sample=N_FEATURES_PER_SAMPLE,
-        n_labels_per_sample=N_LABELS_PER_SAMPLE,
-        random_state=0,
-    )
-
-
-def seconds():
-    """Return wall and CPU time."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
-def make_timed(owner, name, spent):
-    """Replace owner's function `name` by one that appends its wall and CPU seconds to spent."""
-    function = getattr(owner, name)
-
-    def timed(*args, **kwargs):
-        start = seconds()
-        result = function(*args, **kwargs)
-        spent.append(seconds() - start)
-        return result
-
-    setattr(owner, name, timed)
-
-
-def train_slide(n_samples, n_labels, n_active):
-    """Fit for one epoch and return seconds, for each part, and bytes; n_active may be None."""
-    from sklearn_slide import SlideClassifier, _trainer
-
-    settings = {"n_active": n_active, "n_jobs": N_THREADS, "max_iter": 1, "random_state": 0}
-    SlideClassifier((N_UNITS,), **settings).fit(*generate(100, 1000))  # compiles the kernels
-    X, Y = generate(n_samples, n_labels)
-    training, rebuilds = [], []
-    make_timed(SlideClassifier, "_train", training)
-    make_timed(_trainer, "rebuild_tables", rebuilds)
-    gc.collect()
-    reset_peak_memory()
-    start = seconds()
-    model = SlideClassifier((N_UNITS,), **settings).fit(X, Y)
-    fit = seconds() - start
-    wall, cpu = training[0]
-    rebuild = np.array(rebuilds).reshape(-1, 2)
-    index = model._model.training.index
-    return {
-        "wall": wall / n_samples,
-        "cpu": cpu / n_samples,
-        "kernels": (wall - rebuild[:, 0].sum()) / n_samples,
-        "kernels_cpu": (cpu - rebuild[:, 1].sum()) / n_samples,
-        "rebuilds": len(rebuild),
-        "rebuild": float(np.median(rebuild[:, 0])) if len(rebuild) else 0.0,
-        "rebuild_cpu": float(np.median(rebuild[:, 1])) if len(rebuild) else 0.0,
-        "set_up": fit[0] - wall,
-        "active": model.active_size_curve_[0],
-        "weights": sum(w.nbytes for w in (*model.coefs_, *model.intercepts_)),
-        "tables": sum(array.nbytes for array in index.tables) if index else 0,
-        "peak": peak_memory(),
-        "seconds": fit[0],
-    }
-
-
-def measure_rows(sizes):
-    """Time the output layer alone on N_ACTIVE random labels of each layer, in seconds a sample.
-
-    The instructions are the same for each size of the layer; only the memory is more distant.
-    """
-    import sampled_layers as layer
-
-    rng, found = np.random.default_rng(0), []
-    weights = rng.standard_normal((max(sizes), N_UNITS), dtype=np.float32) / 16
-    problems = [layer.Problem(n_labels, N_ACTIVE, weights, 512) for n_labels in sizes]
-    runners = [layer.Kernels(problem, N_THREADS, 1) for problem in problems]
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        times = np.empty((10, len(sizes), 2))
-        for repeat, size, which in np.ndindex(times.shape):
-            runners[size].prepare(pool)
-            run = (runners[size].forward, runners[size].training)[which]
-            start = seconds()
-            run()
-            times[repeat, size, which] = (seconds() - start)[0] / 512
-    found = np.median(times[1:], axis=0)  # the first pass compiles
-    return {"score": found[:, 0].tolist(), "train": found[:, 1].tolist()}
-
-
-def train_torch(n_samples, n_labels, batch_size):
-    """Train EmbeddingBag, Linear and binary cross-entropy by fused Adam; return seconds and bytes."""
-    import torch
-
-    torch.set_num_threads(N_THREADS)
-    torch.manual_seed(0)
-    X, Y = generate(n_samples, n_labels)
-    hidden = torch.nn.EmbeddingBag(N_FEATURES, N_UNITS, mode="sum")
-    output = torch.nn.Linear(N_UNITS, n_labels)
-    parameters = [*hidden.parameters(), *output.parameters()]
-    solver = torch.optim.Adam(parameters, lr=1e-3, fused=True)
-    target = torch.zeros(batch_size, n_labels)
-
-    def train(first):
-        X_batch, Y_batch = X[first : first + batch_size], Y[first : first + batch_size].tocoo()
-        indices, offsets = torch.from_numpy(X_batch.indices), torch.from_numpy(X_batch.indptr[:-1])
-        z = output(
-            hidden(indices, offsets.to(indices.dtype), per_sample_weights=torch.from_numpy(X_batch.data))
-        )
-        target.zero_()
-        target[Y_batch.row, Y_batch.col] = 1
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(z, target, reduction="sum") / batch_size
-        solver.zero_grad()
-        loss.backward()
-        solver.step()
-
-    reset_peak_memory()
-    train(0)  # allocates what Adam keeps
-    start = seconds()
-    for first in range(0, n_samples - batch_size + 1, batch_size):
-        train(first)
-    wall, cpu = seconds() - start
-    n_trained = n_samples // batch_size * batch_size
-    return {
-        "wall": wall / n_trained,
-        "cpu": cpu / n_trained,
-        "weights": sum(4 * p.numel() for p in parameters),
-        "peak": peak_memory(),
-        "seconds": wall,
-    }
-
-
 TASKS = {SLIDE: train_slide, FULL: train_slide, TORCH: train_torch, ROWS: measure_rows}
 
 
@@ -187,20 +51,27 @@ def medians(runs):
     return {key: float(np.median([one[key] for one in runs])) for key in runs[0]}
 
 
+def repeated(sizes):
+    """Return the sizes that are run several times, and by all methods."""
+    return [size for size in sizes if size <= MOST_REPEATED]
+
+
 def measure_all(sizes, n_samples, n_repeats, work):
     """Return {method: [figures of each size]}: SLIDE the medians of runs that take turns, the others one run.
 
     work is the number of samples times labels for which every label is scored.
     """
-    runs = [[run(SLIDE, n_samples, n_labels, N_ACTIVE) for n_labels in sizes] for _ in range(n_repeats)]
+    few = repeated(sizes)
+    runs = [[run(SLIDE, n_samples, n_labels, N_ACTIVE) for n_labels in few] for _ in range(n_repeats)]
     found = {
         SLIDE: [medians(runs_of_size) for runs_of_size in zip(*runs, strict=True)],
         ROWS: run(ROWS, sizes),
     }
-    found[FULL] = [run(FULL, count_full_samples(work, n_labels), n_labels, None) for n_labels in sizes]
+    found[SLIDE] += [run(SLIDE, n_samples, n_labels, N_ACTIVE) for n_labels in sizes[len(few) :]]
+    found[FULL] = [run(FULL, count_full_samples(work, n_labels), n_labels, None) for n_labels in few]
     if find_spec("torch"):
         found[TORCH] = []
-        for n_labels in sizes:
+        for n_labels in few:
             batch_size = 256 if n_labels <= 100_000 else 64
             n_batches = max(2, round(work / n_labels / batch_size))
             found[TORCH].append(run(TORCH, n_batches * batch_size, n_labels, batch_size))
@@ -220,8 +91,8 @@ def count_rebuilds(n_samples, n_labels):
 
 
 def exponent(sizes, times):
-    """Fit the slope of log time against log size by least squares."""
-    return np.polyfit(np.log(sizes), np.log(times), 1)[0]
+    """Fit the slope of log time against log size by least squares, for the first sizes, that have times."""
+    return np.polyfit(np.log(sizes[: len(times)]), np.log(times), 1)[0]
 
 
 def column(found, name, key):
@@ -260,15 +131,14 @@ def draw(sizes, found, path):
     times = curves(sizes, found)
     for name, style in styles.items():
         if name in times:
-            left.plot(sizes, times[name], style, label=name)
+            left.plot(sizes[: len(times[name])], times[name], style, label=name)
     left.set(title="Training a sample", ylabel="microseconds")
     middle.plot(sizes, column(found, SLIDE, "rebuild"), "C2^-")
     middle.set(title="One rebuild of the tables", ylabel="seconds")
     for name, style in ((SLIDE, "C0o-"), (TORCH, "C3v--")):
         if name in found:
-            right.plot(
-                sizes, column(found, name, "peak") / 2**30, style, label=f"peak of the process, {name}"
-            )
+            peak = column(found, name, "peak") / 2**30
+            right.plot(sizes[: len(peak)], peak, style, label=f"peak of the process, {name}")
     size = column(found, SLIDE, "weights") + column(found, SLIDE, "tables")
     right.plot(sizes, size / 2**30, "C0s:", label="weights and tables, SLIDE")
     right.set(title="Memory", ylabel="GiB")
@@ -284,40 +154,14 @@ def draw(sizes, found, path):
 def explain(sizes, found):
     """Return the sentences that the figures allow."""
     times = curves(sizes, found)
-    slide, kernels = times["SLIDE, tables rebuilt"], times["kernels alone"]
-    growth = {name: values[-1] / values[0] for name, values in times.items()}
-    long_run = growth[f"SLIDE, {LONG_RUN:,} samples (computed)"]
-    ends = f"from {sizes[0]:,} to {sizes[-1]:,} labels"
-    met = ["met" if factor < 2 else "missed" for factor in (growth["SLIDE, tables rebuilt"], long_run)]
-    lines = [
-        f"**{ends.capitalize()} the time a sample, tables rebuilt, grows by a factor of "
-        f"{growth['SLIDE, tables rebuilt']:.1f}** ({slide[0]:.0f} to {slide[-1]:.0f} microseconds; CPU time "
-        f"by {growth['SLIDE, CPU time']:.1f}), as the {exponent(sizes, slide):.2f}th power of the number of "
-        f"labels. The kernels alone grow by {growth['kernels alone']:.1f} (CPU time by "
-        f"{growth['kernels alone, CPU time']:.1f}). Over {LONG_RUN:,} samples, in which the schedule "
-        f"rebuilds the tables {count_rebuilds(LONG_RUN, sizes[0])} to {count_rebuilds(LONG_RUN, sizes[-1])} "
-        f"times, the factor would be {long_run:.1f} (CPU time "
-        f"{growth['the same, CPU time']:.1f}). The aim, a factor below 2, is {met[0]} in the run and "
-        f"{met[1]} in the longer one."
-    ]
-    more, rows = slide[-1] - slide[0], 1e6 * np.array(found[ROWS]["score"])
-    rebuilt = (slide - kernels)[-1] - (slide - kernels)[0]
-    active = column(found, SLIDE, "active")
-    megabytes = [4 * N_UNITS * size / 1e6 for size in (sizes[0], sizes[-1])]
-    lines.append(
-        f"Of the {more:.0f} microseconds more, {rebuilt:.0f} are rebuilds ({100 * rebuilt / more:.0f} %) and "
-        f"{kernels[-1] - kernels[0]:.0f} are kernels. These score {active[0]:.0f} labels a sample at the one "
-        f"end and {active[-1]:.0f} at the other; what differs more is where the rows lie. {sizes[0]:,} rows "
-        f"of {N_UNITS} weights are {megabytes[0]:.0f} MB, {sizes[-1]:,} are {megabytes[1]:.0f} MB, so that "
-        f"fewer are found in a cache: scoring {N_ACTIVE} random rows and nothing else takes {rows[0]:.0f} "
-        f"and {rows[-1]:.0f} microseconds by the same instructions."
-    )
+    lines = [*explain_growth(sizes, times), *explain_parts(sizes, found, times)]
+    slide, last = times["SLIDE, tables rebuilt"], len(repeated(sizes)) - 1
     for name in (FULL, TORCH):
         if name in times:
-            ratio = times[name] / slide
+            ratio = times[name] / slide[: last + 1]
             lines.append(
                 f"*{name[0].upper()}{name[1:]}* takes {ratio[0]:.1f} times the time of SLIDE at "
-                f"{sizes[0]:,} labels, {ratio[-1]:.1f} times at {sizes[-1]:,}; its exponent is "
+                f"{sizes[0]:,} labels, {ratio[last]:.1f} times at {sizes[last]:,}; its exponent is "
                 f"{exponent(sizes, times[name]):.2f}."
             )
     share = np.median(column(found, SLIDE, "cpu") / column(found, SLIDE, "wall"))
@@ -331,16 +175,72 @@ def explain(sizes, found):
     return "\n\n".join(fill(line, 108, break_on_hyphens=False) for line in lines)
 
 
+def explain_growth(sizes, times):
+    """Return the sentences on how the time of SLIDE grows."""
+    last = len(repeated(sizes)) - 1
+    slide, kernels = times["SLIDE, tables rebuilt"], times["kernels alone"]
+    growth = {name: values[last] / values[0] for name, values in times.items()}
+    long_run = growth[f"SLIDE, {LONG_RUN:,} samples (computed)"]
+    ends = f"from {sizes[0]:,} to {sizes[last]:,} labels"
+    met = ["met" if factor < AIM else "missed" for factor in (growth["SLIDE, tables rebuilt"], long_run)]
+    lines = [
+        f"**{ends.capitalize()} the time a sample, tables rebuilt, grows by a factor of "
+        f"{growth['SLIDE, tables rebuilt']:.2f}** ({slide[0]:.0f} to {slide[last]:.0f} microseconds; CPU "
+        f"time by {growth['SLIDE, CPU time']:.2f}). The kernels alone grow by "
+        f"{growth['kernels alone']:.2f} (CPU time by {growth['kernels alone, CPU time']:.2f}). "
+        f"Over {LONG_RUN:,} samples, in which the schedule "
+        f"rebuilds the tables {count_rebuilds(LONG_RUN, sizes[0])} to "
+        f"{count_rebuilds(LONG_RUN, sizes[last])} times, the factor would be {long_run:.2f} (CPU time "
+        f"{growth['the same, CPU time']:.2f}). The aim, a factor below {AIM}, is {met[0]} in the run and "
+        f"{met[1]} in the longer one."
+    ]
+    if last + 1 < len(sizes):
+        lines.append(
+            f"At {sizes[-1]:,} labels, run once, a sample takes {slide[-1]:.0f} microseconds, "
+            f"{slide[-1] / slide[0]:.2f} times as long as at {sizes[0]:,} (CPU time "
+            f"{times['SLIDE, CPU time'][-1] / times['SLIDE, CPU time'][0]:.2f}), "
+            f"{kernels[-1]:.0f} of them in kernels. Over all sizes the time grows as the "
+            f"{exponent(sizes, slide):.2f}th power of the number of labels."
+        )
+    return lines
+
+
+def explain_parts(sizes, found, times):
+    """Return the sentences on where the time goes, and on memory."""
+    slide, kernels, last = times["SLIDE, tables rebuilt"], times["kernels alone"], len(repeated(sizes)) - 1
+    more, rows = slide[last] - slide[0], 1e6 * np.array(found[ROWS]["score"])
+    rebuilt = (slide - kernels)[last] - (slide - kernels)[0]
+    active = column(found, SLIDE, "active")
+    megabytes = [4 * N_UNITS * size / 1e6 for size in (sizes[0], sizes[last])]
+    lines = [
+        f"Of the {more:.0f} microseconds more at {sizes[last]:,}, {rebuilt:.0f} are rebuilds "
+        f"({100 * rebuilt / more:.0f} %) and {kernels[last] - kernels[0]:.0f} are kernels. These score "
+        f"{active[0]:.0f} labels a sample at the one end and {active[last]:.0f} at the other; what differs "
+        f"more is where the rows lie. {sizes[0]:,} rows of {N_UNITS} weights are {megabytes[0]:.0f} MB, "
+        f"{sizes[last]:,} are {megabytes[1]:.0f} MB, so that fewer are found in a cache: scoring {N_ACTIVE} "
+        f"random rows and nothing else takes {rows[0]:.0f} and {rows[last]:.0f} microseconds by the same "
+        "instructions."
+    ]
+    shares = column(found, SLIDE, "taken") / column(found, SLIDE, "estimate")
+    lines.append(
+        f"What a fit takes of memory is {min(shares):.2f} to {max(shares):.2f} times what "
+        f"``estimate_memory`` says, {column(found, SLIDE, 'taken')[-1] / 1e9:.1f} GB with {sizes[-1]:,} "
+        "labels."
+    )
+    return lines
+
+
 PAGE = """
 Growth with the number of labels
 ================================
 
-One epoch of ``SlideClassifier(({n_units},), n_active={n_active})`` on {n_samples:,} samples of
-``make_xmc_classification``: {n_features:,} features, of which a sample has about {per_sample},
+One epoch of ``SlideClassifier(({n_units},), n_active={n_active}, early_stopping=False)`` on {n_samples:,}
+samples of ``make_xmc_classification``: {n_features:,} features, of which a sample has about {per_sample},
 {labels_per_sample} labels a sample, and more and more labels. Two threads. Each run has a process of its
-own; the sizes take turns, and the figures are medians of {n_repeats} runs. Times are wall times of
-training, rebuilding of the tables included, unless they say CPU. What comes before the training, the first
-weights and the checking of the data, is the set-up in the second table.
+own; the sizes take turns, and the figures are medians of {n_repeats} runs; above {most_repeated:,} labels
+there is one run, and of SLIDE alone. Times are wall times of training, rebuilding of the tables included,
+unless they say CPU. What comes before the training, the first weights and the checking of the data, is the
+set-up in the second table.
 
 .. image:: ../images/{image}
    :alt: Time a sample, time of one rebuild and memory against the number of labels, on logarithmic axes
@@ -350,8 +250,9 @@ weights and the checking of the data, is the set-up in the second table.
 Microseconds a sample
 ---------------------
 
-The exponent is the slope of log time against log labels, fitted to all sizes. "Every label" is a network of
-the same size with every label scored: by the kernels, ``n_active=None``, and by PyTorch's EmbeddingBag,
+Growth is that up to {most:,} labels. The exponent is the slope of log time against log labels, fitted
+to all sizes of the row. "Every label" is a network of the same size
+with every label scored: by the kernels, ``n_active=None``, and by PyTorch's EmbeddingBag,
 Linear, binary cross-entropy and fused Adam in batches of 256, or 64 above 100,000 labels. These were run
 once, on few samples: {full_samples} by the kernels.
 
@@ -361,7 +262,8 @@ Parts and memory
 
 Rebuilds are those of the run. Rows is the output layer alone on {n_active} random labels, in microseconds a
 sample: scored, and scored and all updated. Weights and tables are those of the fitted model; the peak is
-that of the process, with the data.
+that of the process, with the data. Taken is the peak less what the process held before the fit, the data
+included; estimated is what ``SlideClassifier.estimate_memory(X, Y)`` says of it.
 
 {parts}
 {machine}
@@ -378,25 +280,29 @@ def count_full_samples(work, n_labels):
 def page(sizes, found, n_samples, n_repeats, work, image):
     times, slide = curves(sizes, found), found[SLIDE]
     header = ["", *(f"{size:,}" for size in sizes), "growth", "exponent"]
+    last = len(repeated(sizes)) - 1
     rows = [
         [
             name,
             *(f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in values),
-            f"{values[-1] / values[0]:.1f}",
+            *["-"] * (len(sizes) - len(values)),
+            f"{values[last] / values[0]:.2f}",
             f"{exponent(sizes, values):.2f}",
         ]
         for name, values in times.items()
     ]
     parts_header = ["labels", "scored", "rebuilds", "one, s", "one, CPU s", "share of time", "set-up, s"]
-    parts_header += ["rows scored", "updated", "weights, MB", "tables, MB", "peak, MB", "peak PyTorch, MB"]
+    parts_header += ["rows scored", "updated", "weights, MB", "tables, MB", "taken, MB", "estimated, MB"]
+    parts_header += ["peak, MB", "peak PyTorch, MB"]
     parts = []
     for i, one in enumerate(slide):
         share = f"{100 * (1 - one['kernels'] / one['wall']):.0f} %"
         cells = [f"{sizes[i]:,}", f"{one['active']:.0f}", f"{one['rebuilds']:.0f}"]
         cells += [f"{one['rebuild']:.2f}", f"{one['rebuild_cpu']:.2f}", share, f"{one['set_up']:.1f}"]
         cells += [f"{1e6 * found[ROWS][key][i]:.0f}" for key in ("score", "train")]
-        cells += [f"{one[key] / 1e6:.0f}" for key in ("weights", "tables", "peak")]
-        parts.append([*cells, f"{found[TORCH][i]['peak'] / 1e6:.0f}" if TORCH in found else "-"])
+        cells += [f"{one[key] / 1e6:.0f}" for key in ("weights", "tables", "taken", "estimate", "peak")]
+        measured = TORCH in found and i <= last
+        parts.append([*cells, f"{found[TORCH][i]['peak'] / 1e6:.0f}" if measured else "-"])
     return PAGE.format(
         n_units=N_UNITS,
         n_active=N_ACTIVE,
@@ -405,9 +311,11 @@ def page(sizes, found, n_samples, n_repeats, work, image):
         per_sample=N_FEATURES_PER_SAMPLE,
         labels_per_sample=N_LABELS_PER_SAMPLE,
         n_repeats=n_repeats,
+        most_repeated=MOST_REPEATED,
+        most=sizes[last],
         image=image,
         text=explain(sizes, found),
-        full_samples=", ".join(f"{count_full_samples(work, size):,}" for size in sizes),
+        full_samples=", ".join(f"{count_full_samples(work, size):,}" for size in repeated(sizes)),
         times=rst_table(header, rows),
         parts=rst_table(parts_header, parts),
         machine=machine(("scikit-learn", "numpy", "scipy", "numba", "torch", "sklearn-slide")),

@@ -43,8 +43,9 @@ class Best:
     def offer(self, score, epoch, is_last):
         """Take the score after an epoch, from 1 on; the later of equal ones, having learned more, wins."""
         if score >= self.score:
-            self.score, self.epoch = score, epoch
-            self._copy = None if is_last else self._copied()
+            self.score, self.epoch, self._copy = score, epoch, None  # one copy at a time
+            if not is_last:
+                self._copy = self._copied()
 
     def _copied(self):
         """Copy what training changes."""

@@ -125,7 +125,7 @@ def initialise_output(network, centroids, first_bias, rng):
             np.einsum("yu,yu->y", part, part, out=squares[start:stop], dtype=np.float64)
         if direct is not None:
             # a sum over the scaled input of the direct weights is sqrt(gain) times that over the feature
-            squares += direct.gain * np.bincount(direct.labels, direct.weights**2, minlength=len(squares))
+            squares += direct.gain * sum_squares(direct, len(squares))
         scale = centroid_scale(np.sqrt(squares))
         for start, stop in parts:
             np.multiply(centroids[start:stop], scale[start:stop, np.newaxis], out=values[start:stop])
@@ -139,6 +139,14 @@ def initialise_output(network, centroids, first_bias, rng):
         drawn /= np.sqrt(np.float32(values.shape[1]))
         values[empty] = drawn
     network.output.biases[:] = first_bias
+
+
+def sum_squares(direct, n_labels):
+    """Sum the squares of each label's direct weights, in the order of the pairs: float64 (n_labels,)."""
+    squares = np.zeros(n_labels)
+    for start, stop in split_work(0, len(direct.labels), 64):  # without a copy of all the pairs
+        np.add.at(squares, direct.labels[start:stop], (direct.weights[start:stop] ** 2).astype(np.float64))
+    return squares
 
 
 def centroid_scale(norms):
@@ -176,8 +184,7 @@ def keep_strongest(direct, n_labels, n_kept):
     The weights are sums over samples. What the hidden layer adds to the length of a label's sums is left out.
     """
     counts = np.diff(direct.indptr)
-    squares = np.bincount(direct.labels, np.square(direct.weights, dtype=np.float64), n_labels)
-    sizes = np.abs(direct.weights) * centroid_scale(np.sqrt(squares))[direct.labels]
+    sizes = np.abs(direct.weights) * centroid_scale(np.sqrt(sum_squares(direct, n_labels)))[direct.labels]
     kept = np.ones(len(sizes), dtype=bool)
     for j in np.flatnonzero(counts > n_kept):
         start, stop = direct.indptr[j : j + 2]

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_slide._core.active_set import SELECTIONS
 from sklearn_slide._core.compilation import as_writable
-from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, hash_rows, longest_hash, work_size
+from sklearn_slide._core.hashing import FAMILIES, auto_hash_length, hash_rows, longest_hash
 from sklearn_slide._core.tables import RehashSchedule, auto_rehash_interval
 from sklearn_slide._types import Seed
 
@@ -156,9 +156,9 @@ class LSH(BaseEstimator):
         X = as_writable(check_array(X, dtype=np.float32, order="C", input_name="X"))
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=1)[0]  # as a fit does
         hasher = draw_hasher(self, X.shape[1], n_labels, seed)
-        codes = np.empty((len(X), hasher.n_tables), dtype=np.int32)
-        hash_rows(X, 0, len(X), hasher, np.empty(work_size(hasher), dtype=np.float32), codes)
-        return codes
+        codes = np.empty((hasher.n_tables, len(X)), dtype=np.int32)
+        hash_rows(X, hasher, codes)
+        return np.ascontiguousarray(codes.T)
 
 
 def check_lsh(lsh):

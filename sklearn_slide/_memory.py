@@ -60,7 +60,7 @@ def held_bytes(state):
 
 
 def network_bytes(n_features, n_labels, hidden_layer_sizes, solver, n_pairs=0):
-    """Compute the memory that a network takes, in bytes, with the state of its solver.
+    """Compute the memory that a network takes, in bytes, with the state of its solver, None for no state.
 
     n_pairs is a bound of the number of direct weights.
     """
@@ -77,16 +77,18 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed, k
     """
     sizes = settings.hidden_layer_sizes
     n_pairs = min(count_products(samples), settings.direct_limit * n_features)
-    network = network_bytes(n_features, n_labels, sizes, settings.solver, n_pairs)
+    layers = n_features, n_labels, sizes
+    network = network_bytes(*layers, settings.solver, n_pairs)
+    without_state = network_bytes(*layers, None, n_pairs)
     n_units = sizes[-1] if sizes else n_features
-    # sums of hidden vectors, with these or with random weights for labels without samples
-    n_vectors = min(samples.x.n_rows, rows_at_once(n_units))
-    first_weights = 4 * n_units * (n_labels + max(n_vectors, n_labels))
+    # what labels start from: sums of hidden vectors; these vectors, or random weights, are made by parts
+    sums = 4 * n_units * n_labels if settings.init == "centroid" else 0
+    part = 4 * n_units * min(max(samples.x.n_rows, n_labels), rows_at_once(n_units))
     tables = table_bytes(settings.lsh, n_labels) if n_hashed else 0
-    codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0  # that tables are built from
-    networks = n_estimators * network
     best = network if keeps_best else 0
-    most = networks + max(first_weights, tables + codes + best)
+    last = max(without_state + sums + part, network + max(sums, tables + best))
+    networks = n_estimators * network
+    most = networks - network + last
     return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy
 
 
@@ -112,7 +114,6 @@ def growth_bytes(model, samples, n_labels, n_hashed):
     n_unseen = min(n_labels - int(model.seen_labels.sum()), len(samples.y.indices))
     n_vectors = min(samples.x.n_rows, rows_at_once(n_units))
     first_weights = 4 * n_units * (2 * n_unseen + n_vectors) if n_unseen else 0
-    codes = 4 * settings.lsh.n_tables * n_labels if n_hashed else 0
     made = n_hashed and (grows or model.training.index is None)
     tables = table_bytes(settings.lsh, n_labels) if made else 0
-    return held_bytes(vars(model)) + output + merged + max(found + first_weights, tables + codes)
+    return held_bytes(vars(model)) + output + merged + max(found + first_weights, tables)

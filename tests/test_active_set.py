@@ -58,7 +58,8 @@ def codes():
 @pytest.fixture(scope="module")
 def tables(codes):
     tables = allocate_tables(SimHash.draw(8, N_TABLES, HASH_LENGTH, np.random.RandomState(0)), N_LABELS)
-    build_tables(codes, 0, N_TABLES, tables)
+    tables.ids[:] = codes.T
+    build_tables(0, N_TABLES, tables)
     return tables
 
 

@@ -1,5 +1,7 @@
 """First weights against the reference, and direct pairs against dense products."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import reference
@@ -9,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import _first_weights
 from sklearn_slide._core import centroids, pairs, parallel
+from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.layers import Batch, hidden_vectors
 from sklearn_slide._core.losses import SIGMOID_BIAS
 from sklearn_slide._core.rows import Pattern
@@ -19,6 +22,7 @@ from sklearn_slide._first_weights import (
     count_products,
     find_pairs,
     keep_strongest,
+    sum_squares,
 )
 from sklearn_slide._memory import network_bytes
 
@@ -183,3 +187,16 @@ def test_a_first_model_keeps_a_third_of_the_limit_or_few(samples, limit, most, m
     monkeypatch.setattr(_first_weights, "_MOST_PAIRS", 2)
     counts = np.diff(build(samples, direct_limit=limit).direct.indptr)
     assert_array_equal(counts, np.minimum(before, most))
+
+
+def test_squares_of_direct_weights_are_summed_in_order_and_by_parts():
+    rng, n_pairs = np.random.default_rng(0), 2_000_000
+    labels, weights = rng.integers(50, size=n_pairs, dtype=np.int32), rng.random(n_pairs, dtype=np.float32)
+    direct = Direct(np.array([0, n_pairs]), labels, weights, np.float32(1))
+    expected = np.bincount(labels, np.square(weights), minlength=60)
+    tracemalloc.start()
+    found = sum_squares(direct, 60)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert_array_equal(found, expected)
+    assert peak < 9 * n_pairs  # 20 bytes a pair of a copy with whole numbers and floats of eight bytes

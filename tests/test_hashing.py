@@ -308,15 +308,19 @@ def test_codes_of_vectors_that_are_not_finite_stay_in_range(family, value):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_hash_rows_hashes_the_rows_of_a_range(family):
-    rng = np.random.RandomState(0)
-    weights = rng.standard_normal((12, 50)).astype(np.float32)
-    hasher = draw(family, 50, 20, 4, rng)
-    codes = np.full((12, 20), -1, dtype=np.int32)
-    hash_rows(weights, 3, 9, hasher, np.empty(work_size(hasher), dtype=np.float32), codes)
-    np.testing.assert_array_equal(codes[3:9], codes_of(weights[3:9], hasher))
-    assert (codes[:3] == -1).all()
-    assert (codes[9:] == -1).all()
+@pytest.mark.parametrize("n_features", [1, 50, 64, 100, 200, 1000])
+@pytest.mark.parametrize("many", [False, True])
+def test_hash_rows_hashes_each_row_as_alone(family, n_features, many):
+    rng = np.random.RandomState(n_features)
+    weights = rng.standard_normal((75, n_features)).astype(np.float32)
+    weights[[3, 40]] = 0
+    hasher = draw(family, n_features, 50, 5, rng)
+    for n_rows in (75, 64, 31, 1, 0):  # rows may be hashed in blocks, of which the last one is not full
+        codes = np.full((50, 80), -1, dtype=np.int32)
+        hash_rows(weights[:n_rows], hasher, codes, 3, many)
+        np.testing.assert_array_equal(codes[:, 3 : 3 + n_rows].T, codes_of(weights[:n_rows], hasher))
+        assert (codes[:, :3] == -1).all()
+        assert (codes[:, 3 + n_rows :] == -1).all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,12 +2,14 @@
 
 import os
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import make
 
 from sklearn_slide import LSH, SlideClassifier, _memory
+from sklearn_slide._epochs import Best
 from sklearn_slide.datasets import make_xmc_classification
 
 
@@ -46,6 +48,7 @@ def test_what_is_required_of_the_memory_may_be_all_of_it(monkeypatch):
         {"n_estimators": 2},
         {"hidden_layer_sizes": (64, 32), "activation": "relu"},
         {"lsh": LSH(n_tables=60, hash_length=17)},
+        {"init": "random", "solver": "adam"},
     ],
 )
 def test_estimated_memory_is_what_a_fit_takes(params):
@@ -59,6 +62,21 @@ def test_estimated_memory_is_what_a_fit_takes(params):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 0.9 * estimate < peak < 1.15 * estimate, (peak, estimate)
+
+
+def test_one_copy_of_the_best_weights_is_held_at_a_time():
+    weights = np.zeros(1_000_000)
+    model = SimpleNamespace(network=(weights,), training=SimpleNamespace(solver=()))
+    tracemalloc.start()
+    best = Best(model, 0.0)
+    for epoch in (1, 2):
+        weights[:] = epoch
+        best.offer(float(epoch), epoch, is_last=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert weights.nbytes < peak < 1.1 * weights.nbytes
+    weights[:] = 3
+    assert (best.restore(), model.network[0][0]) == (2, 2.0)
 
 
 @pytest.mark.parametrize(

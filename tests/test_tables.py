@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 from sklearn_slide._core import hashing, parallel, random_numbers
 from sklearn_slide._core import tables as tables_room
-from sklearn_slide._core.hashing import SimHash
+from sklearn_slide._core.hashing import FAMILIES, SimHash
 from sklearn_slide._core.matrices import quantize
 from sklearn_slide._core.tables import (
     RehashSchedule,
@@ -25,7 +25,8 @@ def make_tables(n_labels=200, n_tables=4, hash_length=3):
     hasher = SimHash.draw(8, n_tables, hash_length, np.random.RandomState(0))
     codes = np.random.default_rng(0).integers(2**hash_length, size=(n_labels, n_tables)).astype(np.int32)
     tables = allocate_tables(hasher, n_labels)
-    build_tables(codes, 0, n_tables, tables)
+    tables.ids[:] = codes.T
+    build_tables(0, n_tables, tables)
     return codes, tables
 
 
@@ -44,7 +45,8 @@ def test_buckets_hold_the_labels_of_their_code():
 
 def test_a_rebuild_forgets_the_old_codes():
     codes, tables = make_tables()
-    build_tables(np.zeros_like(codes), 0, codes.shape[1], tables)
+    tables.ids[:] = 0
+    build_tables(0, codes.shape[1], tables)
     assert_array_equal(read(tables, 2, 0, 200), np.arange(200))
     assert len(read(tables, 2, 1, 200)) == 0
 
@@ -52,24 +54,26 @@ def test_a_rebuild_forgets_the_old_codes():
 def test_parts_of_the_tables_can_be_built_apart():
     codes, tables = make_tables()
     _, other = make_tables()
-    for array in other:
-        array[:] = 0
-    build_tables(codes, 0, 1, other)
-    build_tables(codes, 1, 4, other)
+    other.ids[:] = codes.T
+    build_tables(0, 1, other)
+    build_tables(1, 4, other)
     for one, two in zip(tables, other, strict=True):
         assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("in_bytes", [False, True])
-def test_a_rebuild_hashes_every_row_in_its_part(n_jobs, in_bytes, monkeypatch):
+def test_a_rebuild_hashes_every_row_in_its_part(family, n_jobs, in_bytes, monkeypatch):
     rng = np.random.default_rng(0)
     weights = rng.integers(-3, 4, size=(90, 20)).astype(np.float32)
     weights[:, 0] = 127  # bytes, with a scale of 1, hold these numbers as they are
-    hasher = SimHash.draw(20, 5, 4, np.random.RandomState(0))
-    codes = [reference.hash_vector(row, "simhash", hasher) for row in weights]
+    hasher = FAMILIES[family].draw(20, 5, 2, np.random.RandomState(0))
+    codes = np.array([reference.hash_vector(row, family, hasher) for row in weights])
     tables, parts = allocate_tables(hasher, 90), []
-    monkeypatch.setattr(parallel, "_PART_WORK", 1000)  # parts of ten rows, and of one table
+    tables.ids[:], tables.offsets[:] = 77, 99  # of another build
+    monkeypatch.setattr(tables_room, "_MANY_LABELS", 91 - in_bytes)
+    monkeypatch.setattr(parallel, "_PART_WORK", 1000)  # parts of ten rows, and of two tables
 
     def hash_rows(rows, *args):
         parts.append(len(rows))
@@ -79,8 +83,35 @@ def test_a_rebuild_hashes_every_row_in_its_part(n_jobs, in_bytes, monkeypatch):
     rebuild_tables(quantize(weights, 1) if in_bytes else weights, hasher, tables, n_jobs)
     assert parts == [10] * 9
     for t, expected in enumerate(reference.build_tables(codes)):
-        for code in range(16):
-            assert_array_equal(read(tables, t, code, 90), expected.get(code, []))
+        assert_array_equal(tables.ids[t], np.concatenate([expected[code] for code in sorted(expected)]))
+        assert_array_equal(
+            np.diff(tables.offsets[t]), np.bincount(codes[:, t], minlength=2**hasher.code_bits)
+        )
+        assert tables.offsets[t, 0] == 0
+
+
+def test_an_interrupt_leaves_no_codes_that_are_read_as_labels(monkeypatch):
+    weights = np.random.default_rng(0).standard_normal((90, 20)).astype(np.float32)
+    hasher = SimHash.draw(20, 5, 12, np.random.RandomState(0))
+    tables, built = allocate_tables(hasher, 90), []
+    rebuild_tables(weights, hasher, tables, 1)
+    complete = [array.copy() for array in tables]
+    monkeypatch.setattr(parallel, "_PART_WORK", 1)  # parts of one table
+
+    def interrupted(first, last, tables):
+        if first == 2:
+            raise KeyboardInterrupt
+        built.append(first)
+        build_tables(first, last, tables)
+
+    monkeypatch.setattr(tables_room, "build_tables", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_tables(weights, hasher, tables, 1)
+    assert built == [0, 1]
+    for array, expected in zip(tables, complete, strict=True):
+        assert_array_equal(array[:2], expected[:2])
+    assert tables.ids[2:].max() >= 90  # a code
+    assert not tables.offsets[2:].any()  # empty
 
 
 def test_full_buckets_are_read_from_a_random_position():

@@ -6,10 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_slide._core.compilation import inner, njit
-from sklearn_slide._core.hashing import hash_rows, work_size
+from sklearn_slide._core.hashing import hash_rows
 from sklearn_slide._core.matrices import float_rows, matrix_shape
 from sklearn_slide._core.parallel import run_over_range
 from sklearn_slide._core.random_numbers import random_below
+
+# From so many labels on, hashing them side by side saves more than its kernel takes to compile.
+_MANY_LABELS = 50_000
 
 
 class Tables(NamedTuple):
@@ -20,20 +23,22 @@ class Tables(NamedTuple):
 
 
 def rebuild_tables(weights, hasher, tables, n_jobs):
-    """Hash the weights of every label, a row each, and sort the labels into the tables anew."""
+    """Hash the weights of every label, a row each, and sort the labels into the tables anew.
+
+    The places of the labels hold the codes meanwhile. Buckets are empty until their table is built, lest an
+    interrupt lets a code be read as a label.
+    """
     n_labels, n_units = matrix_shape(weights)
-    codes = np.empty((n_labels, hasher.n_tables), dtype=np.int32)
+    tables.offsets[:] = 0
 
     def hash_part(start, stop):
-        work = np.empty(work_size(hasher), dtype=np.float32)
-        hash_rows(float_rows(weights, start, stop), 0, stop - start, hasher, work, codes[start:stop])
+        hash_rows(float_rows(weights, start, stop), hasher, tables.ids, start, n_labels >= _MANY_LABELS)
 
     def build_part(first, last):
-        build_tables(codes, first, last, tables)
+        build_tables(first, last, tables)
 
     run_over_range(hash_part, 0, n_labels, n_jobs, work=n_units * hasher.n_tables)
-    # eight for what a table reads from all over the codes
-    run_over_range(build_part, 0, hasher.n_tables, n_jobs, work=8 * n_labels)
+    run_over_range(build_part, 0, hasher.n_tables, n_jobs, work=4 * n_labels)
 
 
 def allocate_tables(hasher, n_labels):
@@ -45,21 +50,28 @@ def allocate_tables(hasher, n_labels):
 
 
 @njit
-def build_tables(codes, first, last, tables):
-    """Sort the labels of the tables first to last - 1 by code; codes int32 (n_labels, n_tables)."""
+def build_tables(first, last, tables):
+    """Sort the labels of the tables first to last - 1 by their codes, which lie at ids[t, y] of label y."""
     n_codes = tables.offsets.shape[1] - 1
-    position = np.empty(n_codes, dtype=np.int32)
+    position, codes = np.empty(n_codes, dtype=np.int32), np.empty(tables.ids.shape[1], dtype=np.int32)
     for t in range(first, last):
-        tables.offsets[t, :] = 0
-        for y in range(codes.shape[0]):
-            tables.offsets[t, codes[y, t] + 1] += 1
+        ids, offsets = tables.ids[t], tables.offsets[t]
+        position[:] = 0
+        for y in range(len(ids)):
+            codes[y] = ids[y]
+            position[codes[y]] += 1
+        n_before = np.int32(0)
         for c in range(n_codes):
-            tables.offsets[t, c + 1] += tables.offsets[t, c]
-            position[c] = tables.offsets[t, c]
-        for y in range(codes.shape[0]):
-            c = codes[y, t]
-            tables.ids[t, position[c]] = y
-            position[c] += 1
+            size = position[c]
+            position[c] = n_before
+            n_before += size
+        for y in range(len(ids)):
+            ids[position[codes[y]]] = y
+            position[codes[y]] += 1
+        # where a bucket is full, the next one begins
+        offsets[0] = 0
+        for c in range(n_codes):
+            offsets[c + 1] = position[c]
 
 
 @inner
