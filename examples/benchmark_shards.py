@@ -87,8 +87,8 @@ def main():
             report(f"seed {seed}, one, {stopping}", labels, Y_new, [seconds])
         for n_shards in arguments.shards:
             shards, seconds = fit_shards(parameters, X, Y, n_shards, arguments.blocks)
+            n_bytes = [shard.__sizeof__() for shard in shards[:2]]  # ranking may join a ridge regression
             labels, _ = merge_top_k([top_k_shard(shard, X_new, KS[-1]) for shard in shards], KS[-1])
-            n_bytes = [shard.__sizeof__() for shard in shards[:2]]
             report(f"seed {seed}, {n_shards} shards", labels, Y_new, seconds, n_bytes)
 
 

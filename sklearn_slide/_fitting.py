@@ -247,8 +247,9 @@ class FittingMixin:
             n_axes = model.network.n_units * (1 if gained > 0 else _WIDER)
             chosen = choose_ridge(model, blocks, held_out, n_axes, self.n_jobs)
             if chosen is not None:
-                ridge = chosen[0].network(model.network.activation, chosen[1])
-                self._note_choice(ridge=chosen[0], share=chosen[1], held_out=held_out)
+                sums, share, gain = chosen
+                ridge = sums.network(model.network.activation, share)
+                self._note_choice(ridge=sums, share=share, gain=gain, held_out=held_out)
             self._take(replace(model, ridge=ridge))
             if self.verbose:
                 chosen = "does not help" if ridge is None else f"stands beside it, {ridge.n_units} axes"

@@ -85,11 +85,11 @@ def can_have_ridge(network):
 
 
 def choose_ridge(model, blocks, held_out, n_axes, n_jobs):
-    """Return a Ridge of blocks of Samples, and which share of its scores is added to those of a Model.
+    """Return a Ridge of blocks of Samples, the share of its scores to add to those of a Model, and the gain.
 
-    The Model was made of the Samples. They are the ones, of n_axes axes at most, that rank held-out Samples
-    best, by precision. None is returned where they bring less than the held-out samples can tell, or than it
-    is worth, or take too much memory.
+    The Model was made of the Samples. The Ridge, of n_axes axes at most, and the share are those that rank
+    held-out Samples best, by precision. None is returned where they bring less than the held-out samples can
+    tell, or than it is worth, or take too much memory.
     """
     network, first = model.network, FIRST if model.labels.multilabel else (1,)
     if ridge_bytes(blocks, model.n_features, network.n_labels, n_axes) > _MEMORY_SHARE * physical_memory():
@@ -104,7 +104,7 @@ def choose_ridge(model, blocks, held_out, n_axes, n_jobs):
     judge = Judge(held_out, [network, *extremes], first, n_jobs)
     ridge = choose_weights(ridge, judge, unit)
     share, gain = choose_share(ridge, judge, network)
-    return (ridge, share) if gain > _WORTH else None
+    return (ridge, share, gain) if gain > _WORTH else None
 
 
 def choose_weights(ridge, judge, unit):

@@ -1,8 +1,8 @@
 """A classifier whose labels are dealt to shards: each is trained and ranked by itself, on any machine.
 
-The first shard, the pilot, has the most frequent labels and trains the hidden layers; the others take these
-as they are. A shard is then a function of the rows, its labels, the hidden layers and the seed, so that one
-that was lost can be made again.
+The first shard, the pilot, has the most frequent labels and trains the hidden layers, and rows that it holds
+out tell how long to train; the others take the layers as they are, and train as long. A shard is then a
+function of the rows, its labels, the pilot and the seed, so that one that was lost can be made again.
 Nothing here knows of an engine that runs the functions: Dask (`sklearn_slide.dask`), Spark, Ray, or a loop
 over files.
 """

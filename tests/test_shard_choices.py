@@ -1,5 +1,6 @@
 """What a pilot of shards finds out on held-out rows, and how the other shards follow it."""
 
+from copy import copy
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,7 @@ import scipy.sparse as sp
 from helpers import assert_same
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_slide import SlideClassifier, _fitting, _ridge
+from sklearn_slide import SlideClassifier, _fitting, _ridge, _shard_fits
 from sklearn_slide._blocks import SampleBlocks, first_model_of_blocks
 from sklearn_slide._early_stopping import hold_out
 from sklearn_slide._shards import (
@@ -161,10 +162,26 @@ def test_ridge_regression_of_shards_is_that_of_all_labels(task, n_blocks):
     weights = within + (sums - ridge.axes @ (ridge.axes.T @ sums)) / (ridge.penalty + ridge.tail)
     lengths = np.linalg.norm(weights, axis=0)
     expected = chosen.share * x @ weights * np.where(lengths > 0, lengths, 1) ** -ridge.power
-    alone = join_shards(shards, parameters())
-    alone._take(replace(alone._model, ridge=None))
+    alone = without_ridge(replace(shards[0], classifier=joined))
     found = joined.decision_function(X) - alone.decision_function(X)
     assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_ridge_regression_must_be_worth_its_axes_on_all_workers(task, shards, monkeypatch):
+    monkeypatch.setattr(_shard_fits, "_WORTH", 1.0)
+    alone = fit_shards(in_blocks(*task), task[1])
+    for one, two in zip(alone, shards, strict=True):
+        assert one.classifier.n_ridge_axes_ == 0 < two.classifier.n_ridge_axes_
+        assert_same(without_ridge(one), without_ridge(two))
+    best = [each[0].classifier.best_validation_score_ for each in (alone, shards)]
+    assert best[0] == max(alone[0].classifier.validation_scores_) < best[1]
+
+
+def without_ridge(shard):
+    """Return a classifier of the network of a shard, without what stands beside it."""
+    alone = copy(shard.classifier)
+    alone._take(replace(alone._model, ridge=None))
+    return alone
 
 
 def test_axes_and_sums_of_blocks_are_those_of_one(task, monkeypatch):
