@@ -8,6 +8,7 @@ those of ``make_xmc_classification``.
 
 import argparse
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,17 @@ def load(name, folder, n_rows, n_held_out):
     return X[rest], Y[rest], X[held_out], Y[held_out]
 
 
-def fit_shards(parameters, X, Y, n_shards):
+def fit_shards(parameters, X, Y, n_shards, n_blocks):
     """Train all shards, the pilot first; return them and the CPU seconds of each."""
     counts = np.bincount(Y.indices, minlength=Y.shape[1])
     columns = deal_labels(counts, n_shards)
+    bounds = np.linspace(0, X.shape[0], n_blocks + 1).astype(int)
+    blocks = [(X[start:stop], Y[start:stop]) for start, stop in pairwise(bounds)]
+    dense = 2 * X.nnz > X.shape[0] * X.shape[1]
     shards, seconds = [], []
-    for given, own in zip(shard_parameters(parameters, counts, columns), columns, strict=True):
+    for given, own in zip(shard_parameters(parameters, counts, columns, dense), columns, strict=True):
         started = time.process_time()
-        shards.append(fit_shard(given, own, [(X, Y)], *shards[:1]))
+        shards.append(fit_shard(given, own, blocks, *shards[:1]))
         seconds.append(time.process_time() - started)
     return shards, seconds
 
@@ -61,6 +65,7 @@ def main():
     parser.add_argument("--folder", default="shared/data")
     parser.add_argument("--shards", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--blocks", type=int, default=1, help="of rows, for the shards")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--held-out", type=int, default=2000)
     parser.add_argument("--max-iter", type=int, default=3)
@@ -68,10 +73,10 @@ def main():
     X, Y, X_new, Y_new = load(arguments.name, arguments.folder, arguments.rows, arguments.held_out)
     print(f"{X.shape[0]} rows, {X.shape[1]} features, {Y.shape[1]} labels")
     # kernels are compiled, or loaded
-    given = SlideClassifier(max_iter=arguments.max_iter, n_jobs=1, early_stopping=False)
+    given = SlideClassifier(max_iter=arguments.max_iter, n_jobs=1)
     few = given.get_params(deep=False) | {"max_iter": 1}
     SlideClassifier(**few).fit(X[:2000], Y[:2000]).predict_top_k(X_new, KS[-1])
-    fit_shards(few, X[:2000], Y[:2000], 2)
+    fit_shards(few, X[:2000], Y[:2000], 2, 2)
     for seed in arguments.seeds:
         parameters = given.set_params(random_state=seed).get_params(deep=False)
         for stopping in (False, "auto"):
@@ -81,9 +86,9 @@ def main():
             labels, _ = model.predict_top_k(X_new, KS[-1])
             report(f"seed {seed}, one, {stopping}", labels, Y_new, [seconds])
         for n_shards in arguments.shards:
-            shards, seconds = fit_shards(parameters, X, Y, n_shards)
+            shards, seconds = fit_shards(parameters, X, Y, n_shards, arguments.blocks)
+            n_bytes = [shard.__sizeof__() for shard in shards[:2]]  # ranking may join a ridge regression
             labels, _ = merge_top_k([top_k_shard(shard, X_new, KS[-1]) for shard in shards], KS[-1])
-            n_bytes = [shard.__sizeof__() for shard in shards[:2]]
             report(f"seed {seed}, {n_shards} shards", labels, Y_new, seconds, n_bytes)
 
 

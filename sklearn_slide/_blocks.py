@@ -5,18 +5,23 @@ blocks from files when it is asked for them has one in memory at a time.
 """
 
 import hashlib
+from copy import deepcopy
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
+from sklearn_slide._core.active_set import make_sampler
 from sklearn_slide._core.centroids import sum_hidden_vectors
+from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.layers import ACTIVATIONS, Layer, Network
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.pairs import common_features
 from sklearn_slide._core.rows import Pattern, Rows
+from sklearn_slide._early_stopping import hold_out
 from sklearn_slide._first_weights import (
     DIRECT_NORM,
     find_pairs,
@@ -31,7 +36,7 @@ from sklearn_slide._labels import encode_indicator
 from sklearn_slide._lengths import Lengths, mean_square_norm
 from sklearn_slide._model import TrainingState
 from sklearn_slide._samples import InputScale, as_rows, choose_scale, is_clean, make_samples
-from sklearn_slide._trainer import Trainer
+from sklearn_slide._trainer import Trainer, log_drawn
 from sklearn_slide._weights import keep_weighted
 
 # As many samples as choose_scale looks at.
@@ -42,6 +47,7 @@ class BlockSummary(NamedTuple):
     """What is to be known of a block before training."""
 
     n_rows: int
+    n_entries: int  # of X that are not 0
     counts: np.ndarray  # int64 (n_labels,), the rows that have a label
     digest: str  # of its contents
 
@@ -59,8 +65,8 @@ def check_block(number, block, n_features, n_labels):
             keep_weighted(X, y, sample_weight)
     except (ValueError, TypeError) as error:
         raise ValueError(f"Block {number} of X and y: {error}") from error
-    counts = np.bincount(pattern.indices, minlength=n_labels)
-    return BlockSummary(X.shape[0], counts, _digest(sp.csr_array(X), pattern, sample_weight))
+    counts, X = np.bincount(pattern.indices, minlength=n_labels), sp.csr_array(X)
+    return BlockSummary(X.shape[0], X.nnz, counts, _digest(X, pattern, sample_weight))
 
 
 def _check_shapes(X, y, n_features, n_labels):
@@ -105,6 +111,12 @@ def take_columns(y, columns):
     return y if len(columns) == y.shape[1] else sp.csr_array(y)[:, columns]
 
 
+def _take(data, rows):
+    """Return the rows, int64, of X and y as CSR, and of the weights or None."""
+    X, y, weights = data
+    return sp.csr_array(X)[rows], sp.csr_array(y)[rows], None if weights is None else weights[rows]
+
+
 class SampleBlocks:
     """The Samples of some labels in blocks, each made when it is asked for.
 
@@ -120,19 +132,27 @@ class SampleBlocks:
         (X, y) or (X, y, sample_weight), checked.
     scale : InputScale, default=None
         What X is multiplied by; None chooses as `fit` does.
+    left_out : dict, default={}
+        For numbers of blocks the rows, int64 ascending, that are no samples; rows without a weight do not
+        count.
     """
 
-    def __init__(self, classifier, labels, columns, blocks, scale=None):
+    def __init__(self, classifier, labels, columns, blocks, scale=None, left_out=MappingProxyType({})):
         self._classifier, self._labels, self._columns, self._blocks = classifier, labels, columns, blocks
+        self._left_out = left_out
         self.scale = self._choose_scale() if scale is None else scale
-        self.filled = []  # the numbers of the blocks that have samples
+        self.filled, self.ends = [], []  # numbers of the blocks that have samples; how many up to their ends
+        self.counts = np.zeros(len(labels), dtype=np.int64)  # the samples that have each label
         self.n_passes, self.mean_square, self.n_before = 0, 0.0, 0.0
-        weight, squares = 0.0, 0.0
+        weight, squares, n_rows, n_entries = 0.0, 0.0, 0, 0
         for number in range(len(blocks)):
             samples = self[number]
             if samples is None:
                 continue
+            n_rows, n_entries = n_rows + samples.x.n_rows, n_entries + len(samples.x.indices)
             self.filled.append(number)
+            self.ends.append(n_rows)
+            self.counts += np.bincount(samples.y.indices, minlength=len(labels))
             self.n_passes += len(samples.passes)
             of_block = np.sum(samples.weights, dtype=np.float64)
             weight, squares = weight + of_block, squares + of_block * mean_square_norm(samples)
@@ -140,6 +160,32 @@ class SampleBlocks:
         if not self.filled:
             raise ValueError("X has no rows, or all weights in sample_weight are zero. Give at least one.")
         self.mean_square = squares / weight
+        self.dense = 2 * n_entries > n_rows * classifier.n_features_in_  # as is_dense says of one block
+
+    @property
+    def n_rows(self):
+        """Number of samples."""
+        return self.ends[-1]
+
+    def hold_out(self, fraction, seed):
+        """Split the samples as hold_out does: return the SampleBlocks of the others, and held-out data."""
+        numbers = np.arange(self.n_rows)
+        rows = hold_out(numbers, numbers, None, fraction, seed)[1][0]
+        ordered, parts, left_out = np.sort(rows), [], {}
+        of_blocks = np.split(ordered, np.searchsorted(ordered, self.ends[:-1]))
+        for number, start, own in zip(self.filled, [0, *self.ends[:-1]], of_blocks, strict=True):
+            if len(own):
+                left_out[number] = own - start
+                parts.append(_take(self._clean(number), own - start))
+        X, y, weights = zip(*parts, strict=True)
+        places = np.searchsorted(ordered, rows)
+        data = sp.vstack(X, format="csr"), sp.vstack(y, format="csr"), None
+        if weights[0] is not None:
+            data = *data[:2], np.concatenate(weights)
+        split = SampleBlocks(
+            self._classifier, self._labels, self._columns, self._blocks, self.scale, left_out
+        )
+        return split, _take(data, places)
 
     def __getitem__(self, number):
         """Return the Samples of a block, or None if there are none, or none with a weight."""
@@ -157,7 +203,10 @@ class SampleBlocks:
         if not is_clean(X, X.shape[1]):
             X = sp.csr_array(X, dtype=np.float32)
         y = take_columns(y, self._columns)
-        return (X, y, None) if weights is None else keep_weighted(X, y, weights)
+        data = (X, y, None) if weights is None else keep_weighted(X, y, weights)
+        if number in self._left_out:
+            data = _take(data, np.delete(np.arange(data[0].shape[0]), self._left_out[number]))
+        return data if data[0].shape[0] else None
 
     def _choose_scale(self):
         """Return the scale for the median length of samples of all blocks."""
@@ -174,11 +223,11 @@ class SampleBlocks:
         return choose_scale(as_rows(some), some.shape[1])
 
 
-def first_model_of_blocks(classifier, labels, stream, seed, hidden=None):
+def first_model_of_blocks(classifier, labels, stream, seed, pilot=None):
     """Make the Model of Labels that training on SampleBlocks begins with; sums are added up block by block.
 
-    hidden are the hidden layers of another Model, a tuple of Layer, which stay as they are: the model has no
-    solver state for them. With None they are drawn.
+    The hidden layers are those of the pilot, another Model, and stay as they are: the model has no solver
+    state for them. Its scale will follow later samples as the pilot's does. With None they are drawn.
     """
     settings, n_jobs = classifier._settings(labels), classifier.n_jobs
     n_features, n_labels = classifier.n_features_in_, len(labels)
@@ -188,11 +237,12 @@ def first_model_of_blocks(classifier, labels, stream, seed, hidden=None):
     one = Rows(np.array([0, 1]), np.zeros(1, dtype=np.int32), length)
     typical = make_samples(one, Pattern(np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32)))
     direct, crowded = None, None
+    hidden = pilot and as_writable(pilot.network.hidden)
     if settings.direct_limit:
         gain = norm_scale(typical, DIRECT_NORM) ** 2
         shape = n_features, n_labels
         direct, crowded = _pairs_of_blocks(stream, shape, settings.direct_limit, gain, n_jobs)
-    if hidden is None:
+    if not hidden:
         network = make_network(n_features, n_labels, settings, typical, direct, rng)
     else:
         n_units = hidden[-1].shape[1]
@@ -204,9 +254,9 @@ def first_model_of_blocks(classifier, labels, stream, seed, hidden=None):
         centroids = sum(sum_hidden_vectors(samples, network, n_jobs) for samples in stream)
     initialise_output(network, centroids, LOSSES[settings.loss].first_bias, rng)
     solver = start_solver(network, settings.solver)
-    if hidden is not None:
-        solver = solver._replace(input=None, deeper=None)
     lengths, started = Lengths(stream.mean_square or 1.0, stream.n_before), np.zeros(n_labels, dtype=bool)
+    if hidden:
+        solver, lengths = solver._replace(input=None, deeper=None), deepcopy(pilot.training.lengths)
     training = TrainingState(solver, lengths, crowded, started=started)
     return untrained_model(network, training, settings, labels, stream.scale, n_features, seed)
 
@@ -242,9 +292,21 @@ class BlockTrainer:
     """
 
     def __init__(self, model, stream, settings):
-        self.model, self.stream, self.settings = model, stream, settings
-        self.n_passes = stream.n_passes
+        self.model, self.stream, self.n_passes = model, stream, stream.n_passes
+        self._sampler = make_sampler(
+            model.network.n_labels, settings.n_active, settings.negatives, stream.dense
+        )
+        self.settings = settings._replace(n_active=self._sampler.n_active)  # the same for all blocks
         self.samples = None  # those that were trained on last
+
+    def log_drawn(self):
+        """Return the log_drawn of the samples of all blocks."""
+        return log_drawn(self._sampler, self.stream.counts, self.stream.dense)
+
+    def look(self):
+        """Let the model know what features and labels it has seen, as training does."""
+        for samples in self.stream:
+            Trainer(self.model, samples, self.settings)
 
     def prepare(self):
         """Compile what an epoch runs, or load it, and build the tables if that is due."""

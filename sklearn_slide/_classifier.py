@@ -371,7 +371,7 @@ class SlideClassifier(
         if learn_all:
             held_out = self._encode(held_out, labels, scale)._replace(label_weights=samples.label_weights)
         if learn_all and not going_on:
-            self._choose_ridge(samples, held_out)
+            self._choose_ridge([samples], held_out)
         if validation is not None:
             if several or self._model.ridge is not None:
                 self.best_validation_score_ = validation.score(self)

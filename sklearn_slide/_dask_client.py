@@ -23,6 +23,7 @@ from sklearn_slide._classifier import SlideClassifier
 from sklearn_slide._model import ModelSettings
 from sklearn_slide._shard_files import load
 from sklearn_slide._shards import (
+    METHOD,
     check_shard_parameters,
     deal_labels,
     fit_shard,
@@ -135,10 +136,11 @@ class Cluster:
         for number, report in self.results(reports, "Shard"):
             found[number] = report
             if verbose:
+                curve = report.loss_curve
+                learned = f"loss = {curve[-1]:.6f}" if curve else "first weights"
                 print(
-                    f"Shard {number + 1}/{len(futures)}: {report.n_labels} labels, loss = "
-                    f"{report.loss_curve[-1]:.6f}, {report.n_bytes / 2**20:.0f} MiB, {report.seconds:.1f} s "
-                    f"on {report.address}",
+                    f"Shard {number + 1}/{len(futures)}: {report.n_labels} labels, {learned}, "
+                    f"{report.n_bytes / 2**20:.0f} MiB, {report.seconds:.1f} s on {report.address}",
                     flush=True,
                 )
         return [found[number] for number in range(len(futures))]
@@ -249,7 +251,8 @@ class TrainingMixin:
         futures = []
         try:
             summaries = cluster.check_blocks(blocks, n_features, n_labels)
-            origin = self._origin if going_on else (sklearn_slide.__version__, parameters, self.n_shards)
+            first = sklearn_slide.__version__, METHOD, parameters, self.n_shards
+            origin = self._origin if going_on else first
             origin = joblib.hash((origin, one_pass, [summary.digest for summary in summaries]))
             if self.n_shards == 1 and len(blocks) > 1:
                 blocks = client.submit(tasks.one_block, blocks, key=key("stack"), retries=RETRIES)
@@ -259,7 +262,9 @@ class TrainingMixin:
             else:
                 counts = sum(summary.counts for summary in summaries)
                 columns = deal_labels(counts, self.n_shards)
-                given = zip(shard_parameters(parameters, counts, columns), columns, strict=True)
+                n_rows, n_entries = (sum(part) for part in zip(*(s[:2] for s in summaries), strict=True))
+                dense = 2 * n_entries > n_rows * n_features
+                given = zip(shard_parameters(parameters, counts, columns, dense), columns, strict=True)
                 work, options = [(fit_shard, *each, blocks) for each in given], {"one_pass": one_pass}
             paths = [
                 self.folder and f"{self.folder}/{origin}-{number}.shard" for number in range(self.n_shards)

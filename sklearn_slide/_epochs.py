@@ -58,8 +58,10 @@ class Best:
         return self.epoch
 
 
-def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None):
+def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None, patience=None):
     """Train, an epoch for each step of the learning rates, until patience or a callback ends it.
+
+    Patience is that of the estimator's parameters if none is given.
 
     With a Validation, its score takes the place of the loss, and the model becomes what it was when the score
     was best, before the first epoch or after one. Return after how many epochs it was what it is now. The
@@ -68,9 +70,9 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
     """
     trainer.prepare()
     log_drawn = None if validation is None else trainer.log_drawn()
-    n_epochs, patience = len(rates) - 1, Patience(estimator.tol, estimator.n_iter_no_change)
+    n_epochs, patience = len(rates) - 1, patience or Patience(estimator.tol, estimator.n_iter_no_change)
     if validation is not None:
-        best = Best(trainer.model, _validate(estimator, validation))
+        best, shares = Best(trainer.model, _validate(estimator, validation)[0]), [0.0]
         estimator.best_validation_score_ = best.score
         patience.is_spent(-best.score)
     progress = Progress(estimator.verbose, trainer.n_passes, n_epochs)
@@ -83,7 +85,8 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
         if validation is not None:
             biases = trainer.model.network.output.biases
             trained = biases.copy()
-            score = _validate(estimator, validation, biases, log_drawn)
+            score, share = _validate(estimator, validation, biases, log_drawn)
+            shares.append(share)
             best.offer(score, number, number == n_epochs)
             estimator.best_validation_score_, value = best.score, -score
         spent = patience.is_spent(value)
@@ -92,7 +95,11 @@ def run_epochs(estimator, trainer, rates, task, validation=None, attributes=None
         if validation is not None and number < n_epochs:
             biases[:] = trained
     _warn_of_divergence(trainer, loss, active_size, estimator.learning_rate_init)
-    return number if validation is None else best.restore()
+    if validation is None:
+        return number
+    number = best.restore()
+    estimator._note_choice(n_epochs=number, taken_back=shares[number])
+    return number
 
 
 def run_epoch(trainer, rates, report, estimator):
@@ -107,31 +114,31 @@ def run_epoch(trainer, rates, report, estimator):
 
 
 def _validate(estimator, validation, biases=None, log_drawn=None):
-    """Score the estimator by the validation samples, note the score, and return it.
+    """Score the estimator by the validation samples, note the score, and return it with what it took.
 
     Where a label y is drawn with the probability q_y, the odds that training learns are the true ones over
     q_y. So biases, float32 (n_labels, 1), get that share of log_drawn, the log q_y, that scores best. None
-    stands for no draws.
+    stands for no draws, and a share of 0.
     """
     if log_drawn is None:
-        score = validation.score(estimator)
+        score, share = validation.score(estimator), 0.0
     else:
-        score = _take_back(estimator, validation, biases, log_drawn)
+        score, share = _take_back(estimator, validation, biases, log_drawn)
     estimator.validation_scores_ = [*(estimator.validation_scores_ or []), score]
     if estimator.verbose:
         print(f"Validation score: {score:f}", flush=True)
-    return score
+    return score, share
 
 
 def _take_back(estimator, validation, biases, log_drawn):
-    """Add that of the shares TAKEN_BACK of log_drawn to the biases that scores best; return the score."""
+    """Add that share of log_drawn, of TAKEN_BACK, to the biases that scores best; return score and share."""
     trained, scores = biases[:, 0].copy(), []
     for share in TAKEN_BACK:
         biases[:, 0] = trained + np.float32(share) * log_drawn
         scores.append(validation.score(estimator))
     best = int(np.argmax(scores))
     biases[:, 0] = trained + np.float32(TAKEN_BACK[best]) * log_drawn
-    return scores[best]
+    return scores[best], TAKEN_BACK[best]
 
 
 def _warn_of_divergence(trainer, loss, active_size, rate):

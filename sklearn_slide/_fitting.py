@@ -234,22 +234,29 @@ class FittingMixin:
         self._take(model)
         return n_epochs
 
-    def _choose_ridge(self, samples, held_out):
-        """Put a ridge regression of Samples beside the network if it ranks those held out better.
+    def _choose_ridge(self, blocks, held_out):
+        """Put a ridge regression of Samples, in blocks, beside the network if it ranks those held out better.
 
         It is tried where samples are few or training gained little on the first weights, and with more axes
         where that was nothing.
         """
-        model, scores = self._model, self.validation_scores_
+        model, scores, ridge = self._model, self.validation_scores_, None
         gained = max(scores) - scores[0]
-        tried = samples.x.n_rows < _FEW_SAMPLES or gained <= _LITTLE * abs(scores[0])
+        tried = gained <= _LITTLE * abs(scores[0]) or sum(part.x.n_rows for part in blocks) < _FEW_SAMPLES
         if tried and can_have_ridge(model.network):
             n_axes = model.network.n_units * (1 if gained > 0 else _WIDER)
-            ridge = choose_ridge(model, samples, held_out, n_axes, self.n_jobs)
+            chosen = choose_ridge(model, blocks, held_out, n_axes, self.n_jobs)
+            if chosen is not None:
+                sums, share, gain = chosen
+                ridge = sums.network(model.network.activation, share)
+                self._note_choice(ridge=sums, share=share, gain=gain, held_out=held_out)
             self._take(replace(model, ridge=ridge))
             if self.verbose:
                 chosen = "does not help" if ridge is None else f"stands beside it, {ridge.n_units} axes"
                 print(f"Ridge regression {chosen}.", flush=True)
+
+    def _note_choice(self, **chosen):
+        """Hear what validation samples chose: shards of labels tell it to each other."""
 
     def _start_of_all(self, models, n_epochs, samples):
         """Take the first weights of all Samples for Models that became no better by training with a part.

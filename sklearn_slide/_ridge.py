@@ -1,13 +1,13 @@
 """Samples -> scores of labels by ridge regression in closed form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
-from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.direct import Direct, add_pairs
 from sklearn_slide._core.layers import Identity, Layer, Network
 from sklearn_slide._core.pairs import common_features
 from sklearn_slide._core.parallel import blas_threads, count_threads
@@ -40,7 +40,7 @@ class Ridge:
     axes: np.ndarray  # V, float32 (n_features, n_axes)
     squares: np.ndarray  # s^2, float64 (n_axes,)
     sums: np.ndarray  # the V'c_y, float32 (n_labels, n_axes)
-    direct: Direct  # its weights are the c_y
+    direct: Direct | None  # its weights are the c_y; None: there are none yet
     crowded: np.ndarray  # bool (n_features,): without direct weights
     penalty: float = 1.0
     tail: float = 0.0
@@ -55,6 +55,20 @@ class Ridge:
     def shape(self):
         """Numbers of features and labels."""
         return len(self.axes), len(self.sums)
+
+    def plus(self, blocks, n_jobs):
+        """Return the Ridge with the sums of Samples, in blocks, added to its own."""
+        hidden = Layer(self.axes, np.zeros((1, self.n_axes), dtype=np.float32))
+        n_labels, sums, direct = len(self.sums), self.sums, self.direct
+        output = Layer(nothing(n_labels, self.n_axes), nothing(n_labels, 1))
+        network = Network(hidden, None, output, None, Identity())
+        for samples in blocks:
+            pairs = find_pairs(samples, self.crowded, n_labels, n_labels, 1.0, n_jobs)
+            direct = add_pairs(direct, pairs, n_labels)
+            found = sum_hidden_vectors(samples, network, n_jobs)
+            found += sums
+            sums = found
+        return replace(self, sums=sums, direct=direct)
 
     def factors(self):
         """Return 1 / (penalty + tail), and the 1 / (s^2 + penalty), float64 (n_axes,)."""
@@ -89,48 +103,66 @@ class Ridge:
         return Network(hidden, None, output, self.direct._replace(weights=weights), activation)
 
 
-def fit_ridge(samples, n_features, n_labels, n_axes, seed, n_jobs):
-    """Sum up Samples, by weight, in n_axes axes at most; return the Ridge."""
-    crowded = _too_common(samples, n_features)
-    direct = find_pairs(samples, crowded, n_labels, n_labels, 1.0, n_jobs)
-    x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, n_features))
-    squares, axes = principal_axes(x, samples.weights, n_axes, seed, n_jobs)
-    hidden = Layer(axes, np.zeros((1, len(squares)), dtype=np.float32))
-    output = Layer(np.zeros((n_labels, len(squares)), dtype=np.float32), np.zeros((n_labels, 1), np.float32))
-    network = Network(hidden, None, output, None, Identity())
-    sums = sum_hidden_vectors(samples, network, n_jobs)
-    return Ridge(axes, squares, sums, direct, crowded)
+def fit_ridge(blocks, n_features, n_labels, n_axes, seed, n_jobs):
+    """Sum up Samples that come in blocks, by weight, in n_axes axes at most; return the Ridge.
+
+    blocks are iterated several times.
+    """
+    crowded = _too_common(blocks, n_features)
+    squares, axes = principal_axes(blocks, n_features, n_axes, seed, n_jobs)
+    return Ridge(axes, squares, nothing(n_labels, len(squares)), None, crowded).plus(blocks, n_jobs)
 
 
-def principal_axes(x, weights, n_axes, seed, n_jobs):
-    """Return the largest squared singular values of weighted samples, float64, and their axes, float32.
+def nothing(n_labels, n_axes):
+    """Return the sums of no samples, float32 (n_labels, n_axes)."""
+    return np.zeros((n_labels, n_axes), dtype=np.float32)
 
-    x is a CSR array (n_samples, n_features), the axes are (n_features, n_axes). Halko, Martinsson and Tropp
-    (2011), with two power iterations; of many samples, some are taken for all.
+
+def principal_axes(blocks, n_features, n_axes, seed, n_jobs):
+    """Return the largest squared singular values of weighted Samples, float64, and their axes, float32.
+
+    The samples come in blocks, the axes are (n_features, n_axes). Halko, Martinsson and Tropp (2011), with
+    two power iterations; of many samples, some of all blocks are taken for all.
     """
     rng = np.random.default_rng(seed)
-    n_samples, total = x.shape[0], weights.sum(dtype=np.float64)
-    if n_samples > _MOST_ROWS:
-        chosen = np.sort(rng.choice(n_samples, _MOST_ROWS, replace=False))
-        x, weights = x[chosen], weights[chosen]
-    x = sp.csr_matrix(x.multiply(np.sqrt(weights)[:, np.newaxis]), dtype=np.float32)
+    sizes = [(samples.x.n_rows, samples.weights.sum(dtype=np.float64)) for samples in blocks]
+    ends, total = np.cumsum([n_rows for n_rows, _ in sizes]), sum(weight for _, weight in sizes)
+    chosen = np.arange(ends[-1])
+    if len(chosen) > _MOST_ROWS:
+        chosen = np.sort(rng.choice(len(chosen), _MOST_ROWS, replace=False))
+    parts, weight = [], 0.0
+    for samples, end, rows in zip(
+        blocks, ends, np.split(chosen, np.searchsorted(chosen, ends[:-1])), strict=True
+    ):
+        x = sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, n_features))
+        weights = samples.weights
+        if len(rows) < x.shape[0]:
+            rows = rows - (end - x.shape[0])
+            x, weights = x[rows], weights[rows]
+        parts.append(sp.csr_matrix(x.multiply(np.sqrt(weights)[:, np.newaxis]), dtype=np.float32))
+        weight += weights.sum(dtype=np.float64)
+    x = parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
     n_axes = min(n_axes, *x.shape)
     with blas_threads(count_threads(n_jobs)):
         _, s, rows = randomized_svd(x, n_axes, n_iter=2, random_state=int(rng.integers(2**31)))
-    share = total / weights.sum(dtype=np.float64)
-    return share * s.astype(np.float64) ** 2, np.ascontiguousarray(rows.T, dtype=np.float32)
+    return total / weight * s.astype(np.float64) ** 2, np.ascontiguousarray(rows.T, dtype=np.float32)
 
 
-def ridge_bytes(samples, n_features, n_labels, n_axes):
+def ridge_bytes(blocks, n_features, n_labels, n_axes):
     """Bound the memory of the Network of a Ridge, in bytes."""
-    return 4 * n_axes * (n_features + n_labels) + 8 * min(count_products(samples), _MOST_PAIRS)
+    n_pairs = min(sum(map(count_products, blocks)), _MOST_PAIRS)
+    return 4 * n_axes * (n_features + n_labels) + 8 * n_pairs
 
 
-def _too_common(samples, n_features):
+def _too_common(blocks, n_features):
     """Tell which features get no direct weights, lest there are too many pairs: bool (n_features,)."""
-    n_true = np.repeat(np.diff(samples.y.indptr), np.diff(samples.x.indptr)).astype(np.float64)
-    products = np.bincount(samples.x.indices, n_true, minlength=n_features)
+    products, counts, n_rows = np.zeros(n_features), np.zeros(n_features, dtype=np.int64), 0
+    for samples in blocks:
+        n_true = np.repeat(np.diff(samples.y.indptr), np.diff(samples.x.indptr)).astype(np.float64)
+        products += np.bincount(samples.x.indices, n_true, minlength=n_features)
+        counts += np.bincount(samples.x.indices, minlength=n_features)
+        n_rows += samples.x.n_rows
     order = np.argsort(products, kind="stable")
-    crowded = common_features(np.bincount(samples.x.indices, minlength=n_features), samples.x.n_rows)
+    crowded = common_features(counts, n_rows)
     crowded[order[np.cumsum(products[order]) > _MOST_PAIRS]] = True
     return crowded

@@ -11,7 +11,6 @@ from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch, Identity, Layer, Network
 from sklearn_slide._core.rows import Pattern, Rows
 from sklearn_slide._early_stopping import FIRST
-from sklearn_slide._lengths import mean_square_norm
 from sklearn_slide._memory import physical_memory
 from sklearn_slide._ridge import fit_ridge, ridge_bytes
 
@@ -85,18 +84,19 @@ def can_have_ridge(network):
     return len(network.hidden) == 1 and isinstance(network.activation, Identity)
 
 
-def choose_ridge(model, samples, held_out, n_axes, n_jobs):
-    """Return the Network of a ridge regression of Samples, whose scores are added to those of a Model.
+def choose_ridge(model, blocks, held_out, n_axes, n_jobs):
+    """Return a Ridge of blocks of Samples, the share of its scores to add to those of a Model, and the gain.
 
-    It is the one, of n_axes axes at most, that ranks held-out Samples best, by precision. None is returned
-    where it brings less than the held-out samples can tell, or than it is worth, or takes too much memory.
+    The Model was made of the Samples. The Ridge, of n_axes axes at most, and the share are those that rank
+    held-out Samples best, by precision. None is returned where they bring less than the held-out samples can
+    tell, or than it is worth, or take too much memory.
     """
     network, first = model.network, FIRST if model.labels.multilabel else (1,)
-    if ridge_bytes(samples, model.n_features, network.n_labels, n_axes) > _MEMORY_SHARE * physical_memory():
+    if ridge_bytes(blocks, model.n_features, network.n_labels, n_axes) > _MEMORY_SHARE * physical_memory():
         return None
     held_out = _first_samples(held_out, int(_MOST_SCORES / network.n_labels))
-    unit = mean_square_norm(samples) or 1.0
-    ridge = fit_ridge(samples, model.n_features, network.n_labels, n_axes, model.seed, n_jobs)
+    unit = model.training.lengths.mean_square
+    ridge = fit_ridge(blocks, model.n_features, network.n_labels, n_axes, model.seed, n_jobs)
     extremes = [
         replace(ridge, penalty=penalty * unit, power=power).network(network.activation)
         for penalty, power in ((_PENALTIES[0], _POWERS[0]), (_PENALTIES[-2], _POWERS[-1]))
@@ -104,7 +104,7 @@ def choose_ridge(model, samples, held_out, n_axes, n_jobs):
     judge = Judge(held_out, [network, *extremes], first, n_jobs)
     ridge = choose_weights(ridge, judge, unit)
     share, gain = choose_share(ridge, judge, network)
-    return ridge.network(network.activation, share) if gain > _WORTH else None
+    return (ridge, share, gain) if gain > _WORTH else None
 
 
 def choose_weights(ridge, judge, unit):

@@ -1,8 +1,8 @@
 """A classifier whose labels are dealt to shards: each is trained and ranked by itself, on any machine.
 
-The first shard, the pilot, has the most frequent labels and trains the hidden layers; the others take these
-as they are. A shard is then a function of the rows, its labels, the hidden layers and the seed, so that one
-that was lost can be made again.
+The first shard, the pilot, has the most frequent labels and trains the hidden layers, and rows that it holds
+out tell how long to train; the others take the layers as they are, and train as long. A shard is then a
+function of the rows, its labels, the pilot and the seed, so that one that was lost can be made again.
 Nothing here knows of an engine that runs the functions: Dask (`sklearn_slide.dask`), Spark, Ray, or a loop
 over files.
 """
@@ -16,17 +16,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from sklearn_slide._blocks import BlockTrainer, SampleBlocks, first_model_of_blocks, take_columns
-from sklearn_slide._callbacks import Task
+from sklearn_slide._blocks import take_columns
 from sklearn_slide._classifier import SlideClassifier
-from sklearn_slide._core.active_set import MAX_EXACT, N_SAMPLED
-from sklearn_slide._core.compilation import as_writable
-from sklearn_slide._epochs import run_epochs
+from sklearn_slide._core.active_set import MAX_EXACT, N_SAMPLED, N_SAMPLED_DENSE
 from sklearn_slide._growth import features_of
-from sklearn_slide._labels import Labels
-from sklearn_slide._memory import held_bytes, require_memory
+from sklearn_slide._memory import held_bytes
 from sklearn_slide._model import _take_labels
-from sklearn_slide._trainer import TrainingSettings
+from sklearn_slide._shard_fits import Choices, fit_blocks, keep_choices
+
+# Changes with what fit_shard makes of the same arguments: stored shards of another number are not taken.
+METHOD = 2
 
 
 @dataclass(eq=False)
@@ -36,6 +35,7 @@ class Shard:
     classifier: SlideClassifier  # its label i is columns[i]
     columns: np.ndarray  # int64 (n_labels,), ascending
     seconds: float = 0.0  # that its training took
+    choices: Choices | None = None  # of a pilot that held rows out
 
     def __sizeof__(self):
         return object.__sizeof__(self) + held_bytes(vars(self))
@@ -67,12 +67,11 @@ def check_shard_parameters(parameters, n_shards):
     """Raise ValueError if one of the parameters of SlideClassifier does not go with so many shards."""
     if n_shards == 1:
         return
-    allowed = {"n_estimators": (1,), "early_stopping": (False, "auto"), "class_weight": (None,)}
-    for name, values in allowed.items():
-        if parameters[name] not in values:
+    for name, allowed in {"n_estimators": 1, "class_weight": None}.items():
+        if parameters[name] != allowed:
             raise ValueError(
-                f"{name} must be {values[0]!r} with n_shards={n_shards}: shards are trained one by one. Got "
-                f"{parameters[name]!r}. Give {name}={values[0]!r}, or n_shards=1."
+                f"{name} must be {allowed!r} with n_shards={n_shards}: shards are trained one by one. Got "
+                f"{parameters[name]!r}. Give {name}={allowed!r}, or n_shards=1."
             )
     if parameters["loss"] == "softmax":
         raise ValueError(
@@ -87,13 +86,13 @@ def check_shard_parameters(parameters, n_shards):
         )
 
 
-def shard_parameters(parameters, counts, columns):
+def shard_parameters(parameters, counts, columns, dense=False):
     """Return the parameters of SlideClassifier that each shard gets, a list of dicts.
 
-    counts are as for deal_labels, columns what it returns. n_active and direct_limit are divided, in
-    proportion to the mean of a shard's share of the labels and of its share of the entries of y: negatives
-    are drawn by frequency and evenly. No samples are set aside. Raise ValueError if a parameter does not go
-    with shards.
+    counts are as for deal_labels, columns what it returns; dense says whether most entries of X are not 0.
+    n_active and direct_limit are divided, in proportion to the mean of a shard's share of the labels and of
+    its share of the entries of y: negatives are drawn by frequency and evenly. Only the pilot sets samples
+    aside. Raise ValueError if a parameter does not go with shards.
     """
     n_shards, n_labels = len(columns), len(counts)
     check_shard_parameters(parameters, n_shards)
@@ -101,14 +100,15 @@ def shard_parameters(parameters, counts, columns):
         return [dict(parameters)]
     n_active = parameters["n_active"]
     if n_active == "auto":
-        n_active = None if n_labels <= MAX_EXACT else N_SAMPLED
+        n_active = None if n_labels <= MAX_EXACT else N_SAMPLED_DENSE if dense else N_SAMPLED
     whole = {"n_active": n_active, "direct_limit": parameters["direct_limit"]}
     n_entries = max(np.sum(counts), 1)
     found = []
     for own in columns:
         share = (len(own) / n_labels + np.sum(counts[own]) / n_entries) / 2
         divided = {name: value and math.ceil(value * share) for name, value in whole.items()}
-        found.append(parameters | divided | {"early_stopping": False, "verbose": False})
+        stopping = False if found else parameters["early_stopping"]
+        found.append(parameters | divided | {"early_stopping": stopping, "verbose": False})
     return found
 
 
@@ -116,7 +116,8 @@ def fit_shard(parameters, columns, blocks, pilot=None, *, one_pass=False, n_jobs
     """Train a Shard of the labels columns on blocks of rows.
 
     The same arguments give the same bits, with one thread. One block and no pilot is
-    ``SlideClassifier(**parameters).fit(X, y[:, columns])``.
+    ``SlideClassifier(**parameters).fit(X, y[:, columns])``; if columns are a part of the labels, without a
+    calibration, and a ridge regression beside the network has the sums of all rows.
 
     Parameters
     ----------
@@ -128,7 +129,8 @@ def fit_shard(parameters, columns, blocks, pilot=None, *, one_pass=False, n_jobs
         (X, y) or (X, y, sample_weight), X CSR of float32 and y an indicator of all labels; each is asked for
         several times, and dropped after that.
     pilot : Shard, default=None
-        The one whose hidden layers this one takes as they are; None trains its own.
+        The one whose hidden layers this one takes as they are, and as whose held-out rows told it trains:
+        so many epochs, and with such a ridge regression. None trains its own layers.
     one_pass : bool, default=False
         Whether to train as a first `partial_fit` does.
     n_jobs : int, default=None
@@ -144,44 +146,19 @@ def fit_shard(parameters, columns, blocks, pilot=None, *, one_pass=False, n_jobs
     started = time.perf_counter()
     if parameters["label_weight"] is not None and not isinstance(parameters["label_weight"], str):
         parameters = parameters | {"label_weight": np.asarray(parameters["label_weight"])[columns]}
-    classifier = SlideClassifier(**parameters)
-    with _threads_and_watch(classifier, n_jobs, after_epoch):
-        if pilot is None and len(blocks) == 1:
+    classifier, choices = SlideClassifier(**parameters), None
+    with _threads_and_watch(classifier, n_jobs, after_epoch) as chosen:
+        if pilot is not None:
+            fit_blocks(classifier, columns, blocks, pilot.classifier._model, pilot.choices, one_pass)
+        elif len(blocks) > 1:
+            fit_blocks(classifier, columns, blocks, one_pass=one_pass)
+        else:
             X, y, *weights = blocks[0]
             method = classifier.partial_fit if one_pass else classifier.fit
             method(X, take_columns(y, columns), sample_weight=weights[0] if weights else None)
-        else:
-            _fit_blocks(classifier, columns, blocks, pilot, one_pass)
-    return Shard(classifier, columns, time.perf_counter() - started)
-
-
-def _fit_blocks(classifier, columns, blocks, pilot, one_pass):
-    """Fit a new classifier to blocks: those steps of `fit` and `partial_fit` that see all rows, by blocks."""
-    classifier._validate_params()
-    X, y = blocks[0][:2]
-    classifier.n_features_in_ = X.shape[1]
-    labels = Labels(np.arange(len(columns)), multilabel=True, sparse=True, dtype=y.dtype)
-    hidden, scale = None, None
-    if pilot is not None:
-        model = pilot.classifier._model
-        hidden, scale = as_writable(model.network.hidden) or None, model.scale
-    stream = SampleBlocks(classifier, labels, columns, blocks, scale)
-    require_memory(
-        classifier._fit_bytes(stream[stream.filled[0]], labels),
-        f"A shard of {X.shape[1]} features, hidden_layer_sizes={classifier.hidden_layer_sizes!r} and "
-        f"{len(columns)} labels",
-        "Give more shards or smaller hidden_layer_sizes.",
-    )
-    model = first_model_of_blocks(classifier, labels, stream, classifier._draw_seeds(1)[0], hidden)
-    classifier._start_history()
-    classifier._take(model)
-    n_epochs = 1 if one_pass else classifier.max_iter
-    rates = classifier._rates(n_epochs, classifier.learning_rate == "linear" and not one_pass)
-    trainer = BlockTrainer(model, stream, TrainingSettings.of(classifier))
-    run_epochs(classifier, trainer, rates, Task(classifier, {}, None))
-    classifier._take(model)
-    if not one_pass:
-        classifier._settle(trainer.n_passes)
+        if len(columns) < blocks[0][1].shape[1]:
+            choices = keep_choices(classifier, chosen)
+    return Shard(classifier, columns, time.perf_counter() - started, choices)
 
 
 def update_shard(shard, blocks, pilot=None, *, n_jobs=None, after_epoch=None):
@@ -214,8 +191,12 @@ def _take_hidden(model, pilot):
 
 @contextmanager
 def _threads_and_watch(classifier, n_jobs, after_epoch):
-    """Let a classifier train with so many threads, and call after_epoch after each epoch."""
-    before = classifier.n_jobs
+    """Let a classifier train with so many threads, and call after_epoch after each epoch.
+
+    Yield a dict, empty at first, of what validation samples choose.
+    """
+    before, chosen = classifier.n_jobs, {}
+    classifier._note_choice = chosen.update
     if before is None:
         classifier.n_jobs = n_jobs
     if after_epoch is not None:
@@ -227,10 +208,11 @@ def _threads_and_watch(classifier, n_jobs, after_epoch):
 
         classifier._note_epoch = note_and_call
     try:
-        yield
+        yield chosen
     finally:
         classifier.n_jobs = before
-        vars(classifier).pop("_note_epoch", None)
+        for name in ("_note_epoch", "_note_choice"):
+            vars(classifier).pop(name, None)
 
 
 def top_k_shard(shard, X, k):

@@ -103,19 +103,9 @@ class Trainer:
         return len(self.samples.passes)
 
     def log_drawn(self):
-        """Return log q_y, q_y how likely a label is drawn for a dense sample: float32 (n_labels,), or None.
-
-        None where samples are not dense, all labels are active, or none are drawn by frequency. Frequent
-        labels are, and co-occurring ones, for all samples share the features; counts are one more than there
-        are, lest q_y is 0.
-        """
-        sampler, n_labels = self.engine.sampler, self.model.network.n_labels
-        n_frequent = sampler.n_cooccurrence + sampler.n_frequency
-        if not self.dense or sampler.n_active >= n_labels or not n_frequent:
-            return None
-        counts = 1.0 + np.bincount(self.samples.y.indices, minlength=n_labels)
-        missed = n_frequent * np.log1p(-counts / counts.sum()) + sampler.n_uniform * np.log1p(-1 / n_labels)
-        return np.log(-np.expm1(missed)).astype(np.float32)
+        """Return the log_drawn of the samples."""
+        counts = np.bincount(self.samples.y.indices, minlength=self.model.network.n_labels)
+        return log_drawn(self.engine.sampler, counts, self.dense)
 
     def prepare(self):
         """Compile what an epoch runs, or load it, and build the tables if that is due.
@@ -182,3 +172,18 @@ class Trainer:
             rebuild_tables(self.model.network.output.weights, index.hasher, index.tables, self.n_jobs)
             schedule.advance(done)
         return start + int(np.ceil(schedule.due - done))
+
+
+def log_drawn(sampler, counts, dense):
+    """Return log q_y, q_y how likely a label is drawn for a dense sample: float32 (n_labels,), or None.
+
+    None where samples are not dense, all labels are active, or none are drawn by frequency. Frequent labels
+    are, and co-occurring ones, for all samples share the features. counts are the samples that have each
+    label; there is one more, lest q_y is 0.
+    """
+    n_labels, n_frequent = len(counts), sampler.n_cooccurrence + sampler.n_frequency
+    if not dense or sampler.n_active >= n_labels or not n_frequent:
+        return None
+    counts = 1.0 + counts
+    missed = n_frequent * np.log1p(-counts / counts.sum()) + sampler.n_uniform * np.log1p(-1 / n_labels)
+    return np.log(-np.expm1(missed)).astype(np.float32)

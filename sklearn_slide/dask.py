@@ -25,8 +25,9 @@ __all__ = ["DaskSlideClassifier"]
 class DaskSlideClassifier(TrainingMixin, BaseEstimator):
     """SlideClassifier whose labels are dealt to shards, which the workers of a Dask cluster train and rank.
 
-    The first shard has the most frequent labels and trains the hidden layers, the others use these as they
-    are. Each is a task that Dask runs again where a worker was lost; no shard is ever left out.
+    The first shard has the most frequent labels, trains the hidden layers, and finds out on rows that it sets
+    aside how long to train, and whether ridge regression helps; the others use its layers as they are, and do
+    as it found. Each is a task that Dask runs again where a worker was lost; no shard is ever left out.
 
     Parameters
     ----------
@@ -44,9 +45,9 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
     **parameters : dict
         Those of :class:`~sklearn_slide.SlideClassifier`. `n_active` and `direct_limit` are divided among the
         shards, and the first one gets more of them; `n_jobs=None` stands for the threads of a worker, which
-        trains one shard at a time; `verbose` prints a line for each shard. Several networks,
-        ``early_stopping=True``, class weights, ``label_weight='propensity'`` and the softmax loss need
-        ``n_shards=1``; with more, ``early_stopping='auto'`` sets nothing aside.
+        trains one shard at a time; `verbose` prints a line for each shard. Several networks, class weights,
+        ``label_weight='propensity'`` and the softmax loss need ``n_shards=1``. With more, `early_stopping`
+        and `scoring` are for the first shard, which judges by its own labels, and nothing is calibrated.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
     shards_ : list of distributed.Future
         The shards, on the workers.
     loss_curves_ : list of list of float
-        The loss curve of each shard.
+        The loss curve of each shard; that of one that keeps its first weights is empty.
     classes_ : ndarray of shape (n_outputs_,)
         The numbers of the columns of y.
     n_outputs_ : int

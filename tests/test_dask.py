@@ -23,7 +23,7 @@ import dask
 import dask.array as da
 from dask.sizeof import sizeof
 
-from sklearn_slide import SlideClassifier, _dask_tasks
+from sklearn_slide import SlideClassifier, _dask_client, _dask_tasks
 from sklearn_slide._dask_client import Cluster
 from sklearn_slide._shard_files import load
 from sklearn_slide._shards import (
@@ -318,6 +318,50 @@ def test_wrong_arguments_of_predictions(client, task):
     for labels in ([60], [-1], 3, [0.5]):
         with pytest.raises(ValueError, match="labels must be a list of column numbers of y, from 0 to 59"):
             model.predict_proba(X, labels)
+
+
+def best_at_first(model, X, Y):
+    """Score a model the higher, the fewer epochs it was trained."""
+    return -model.n_iter_
+
+
+def best_after_one(model, X, Y):
+    """Score a model the higher, the nearer to one epoch it was trained."""
+    return -abs(model.n_iter_ - 1)
+
+
+@pytest.mark.parametrize(("scoring", "n_epochs"), [(best_at_first, 0), (best_after_one, 1)])
+def test_rows_that_the_pilot_holds_out_tell_all_shards(client, task, capsys, scoring, n_epochs):
+    stopping = {"early_stopping": True, "validation_fraction": 0.3, "scoring": scoring}
+    model = fit(client, task, verbose=1, **stopping)
+    assert_same(model.to_local(), join_shards(fit_locally(blocks_of(*task), **stopping), parameters()))
+    assert [len(curve) for curve in model.loss_curves_] == [2, n_epochs, n_epochs]
+    assert capsys.readouterr().out.count("20 labels, first weights, ") == (0 if n_epochs else 2)
+
+
+def test_finished_shards_of_another_method_are_not_taken(client, task, tmp_path, monkeypatch):
+    for method, n_files in ((1, 3), (2, 6), (1, 6)):
+        monkeypatch.setattr(_dask_client, "METHOD", method)
+        fit(client, task, folder=str(tmp_path))
+        assert len(list(tmp_path.glob("*.shard"))) == n_files
+
+
+@pytest.mark.parametrize(("dense", "expected"), [(False, 400), (True, 1600)])
+def test_active_labels_of_dense_rows(client, monkeypatch, dense, expected):
+    given = []
+
+    def submit_training(self, work, *args):
+        given.extend(parameters["n_active"] for _, parameters, *_ in work)
+        raise KeyError("not to be trained")
+
+    monkeypatch.setattr(Cluster, "submit_training", submit_training)
+    rng = np.random.default_rng(0)
+    X = sp.csr_array(rng.random((40, 10)) < (0.9 if dense else 0.3), dtype=np.float32)
+    Y = sp.csr_array(rng.random((40, 3000)) < 0.01)
+    with pytest.raises(KeyError, match="not to be trained"):
+        make(client, n_active="auto").fit(in_blocks(X, 20), in_blocks(Y, 20))
+    assert len(given) == N_SHARDS
+    assert expected <= sum(given) < expected + N_SHARDS  # each is rounded up
 
 
 def test_finished_shards_are_taken_from_a_folder(client, task, tmp_path, joined):

@@ -53,7 +53,7 @@ def test_all_axes_give_the_closed_form(task, most_pairs, weighted, monkeypatch):
     monkeypatch.setattr(_ridge, "_MOST_PAIRS", most_pairs)
     X, Y = task
     weights = np.random.default_rng(2).integers(1, 4, size=60).astype(np.float32) if weighted else None
-    ridge = fit_ridge(to_samples(X, Y, weights), N_FEATURES, N_LABELS, 100, 0, 1)
+    ridge = fit_ridge([to_samples(X, Y, weights)], N_FEATURES, N_LABELS, 100, 0, 1)
     assert ridge.n_axes == N_FEATURES
     assert (len(ridge.direct.labels) == 0) == (most_pairs == 0)
     ridge.penalty = 0.7
@@ -69,7 +69,7 @@ def test_all_axes_give_the_closed_form(task, most_pairs, weighted, monkeypatch):
 
 def test_beyond_the_axes_all_squares_are_the_tail(task):
     X, Y = task
-    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 100, 0, 1)
+    ridge = fit_ridge([to_samples(X, Y)], N_FEATURES, N_LABELS, 100, 0, 1)
     axes, sums = (np.ascontiguousarray(matrix[:, :5]) for matrix in (ridge.axes, ridge.sums))
     ridge = replace(ridge, axes=axes, sums=sums, squares=ridge.squares[:5], penalty=0.5, tail=0.3)
     _, s, rows = np.linalg.svd(X.toarray().astype(float), full_matrices=False)
@@ -84,7 +84,7 @@ def test_beyond_the_axes_all_squares_are_the_tail(task):
 def test_a_label_without_samples_has_no_score(task):
     X, Y = task
     Y = sp.csr_array(sp.hstack([Y, sp.csr_array((60, 1), dtype=bool)]))
-    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS + 1, 5, 0, 1)
+    ridge = fit_ridge([to_samples(X, Y)], N_FEATURES, N_LABELS + 1, 5, 0, 1)
     ridge.power = 0.85
     weights = weights_of(ridge.network(ACTIVATIONS["identity"]))
     assert np.isfinite(weights).all()
@@ -94,19 +94,19 @@ def test_a_label_without_samples_has_no_score(task):
 def test_axes_of_a_part_of_many_samples_stand_for_all(monkeypatch):
     X = sp.random(3000, 12, density=0.5, random_state=0, format="csr", dtype=np.float32)
     X.data *= np.exp(np.linspace(0, -2, 12))[X.indices].astype(np.float32)
-    ones = np.ones(3000, dtype=np.float32)
-    expected, axes = principal_axes(sp.csr_array(X), ones, 4, 0, 1)
+    samples = to_samples(X, sp.csr_matrix((3000, 2), dtype=bool))
+    expected, axes = principal_axes([samples], 12, 4, 0, 1)
     _, s, rows = np.linalg.svd(X.toarray().astype(float), full_matrices=False)
     assert_allclose(expected, s[:4] ** 2, rtol=1e-4)
     assert_allclose(abs((axes.T @ rows[:4].T).diagonal()), 1, rtol=1e-3)
     monkeypatch.setattr(_ridge, "_MOST_ROWS", 1500)
-    assert_allclose(principal_axes(sp.csr_array(X), ones, 4, 0, 1)[0], expected, rtol=0.1)
+    assert_allclose(principal_axes([samples], 12, 4, 0, 1)[0], expected, rtol=0.1)
 
 
 def test_pairs_of_two_are_added(task):
     X, Y = task
     one, other = (
-        fit_ridge(to_samples(X[part], Y[part]), N_FEATURES, N_LABELS, 3, 0, 1).direct
+        fit_ridge([to_samples(X[part], Y[part])], N_FEATURES, N_LABELS, 3, 0, 1).direct
         for part in (slice(30), slice(20, 60))
     )
     both = add_pairs(one, other, N_LABELS)
@@ -123,8 +123,8 @@ def test_pairs_of_two_are_added(task):
 def judged(task):
     """Return a Judge with the samples of the task, networks of two ridges, and the first of these."""
     X, Y = task
-    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 4, 0, 1)
-    rough = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 2, 0, 1)
+    ridge = fit_ridge([to_samples(X, Y)], N_FEATURES, N_LABELS, 4, 0, 1)
+    rough = fit_ridge([to_samples(X, Y)], N_FEATURES, N_LABELS, 2, 0, 1)
     networks = [each.network(ACTIVATIONS["identity"]) for each in (ridge, rough)]
     return Judge(to_samples(X, Y), networks, (1, 3), 1), networks, ridge
 
@@ -146,7 +146,7 @@ def test_precision_is_that_of_a_full_ranking(task, judged):
 def test_few_candidates_hold_the_best_of_each_network(task, monkeypatch):
     monkeypatch.setattr(_ridge_choice, "_N_CANDIDATES", 3)
     X, Y = task
-    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 4, 0, 1)
+    ridge = fit_ridge([to_samples(X, Y)], N_FEATURES, N_LABELS, 4, 0, 1)
     network = ridge.network(ACTIVATIONS["identity"])
     judge = Judge(to_samples(X, Y), [network], (1, 3), 1)
     assert len(judge.pairs.indices) == 60 * 3
@@ -158,7 +158,7 @@ def test_few_candidates_hold_the_best_of_each_network(task, monkeypatch):
 def test_scores_of_several_factors_are_those_of_networks(task, most_pairs, monkeypatch):
     monkeypatch.setattr(_ridge, "_MOST_PAIRS", most_pairs)
     X, Y = task
-    ridge = fit_ridge(to_samples(X, Y), N_FEATURES, N_LABELS, 6, 0, 1)
+    ridge = fit_ridge([to_samples(X, Y)], N_FEATURES, N_LABELS, 6, 0, 1)
     assert ridge.crowded.any() == (most_pairs == 400)
     tried = [replace(ridge, penalty=0.3), replace(ridge, penalty=2.0, tail=0.4)]
     networks = [each.network(ACTIVATIONS["identity"]) for each in tried]
@@ -198,7 +198,7 @@ def fitted():
     X, Y = sp.csr_matrix(X), sp.csr_matrix(Y)
     model = make(max_iter=2).fit(X, Y)
     samples = model._encode((X, Y, None), model._model.labels, model._model.scale)
-    ridge = fit_ridge(samples, X.shape[1], Y.shape[1], 5, 0, 1)
+    ridge = fit_ridge([samples], X.shape[1], Y.shape[1], 5, 0, 1)
     model._model.ridge = ridge.network(model._model.network.activation, share=4.0)
     model._take(model._model)
     return model, X, Y
@@ -352,12 +352,12 @@ def test_it_must_be_worth_its_memory_and_time(fitted, monkeypatch):
     samples = model._encode((X, Y, None), model._model.labels, model._model.scale)
     plain = deepcopy(model._model)
     plain.ridge = None
-    assert choose_ridge(plain, samples, samples, 12, 1) is not None
+    assert choose_ridge(plain, [samples], samples, 12, 1) is not None
     monkeypatch.setattr(_ridge_choice, "_WORTH", 1.0)
-    assert choose_ridge(plain, samples, samples, 12, 1) is None
+    assert choose_ridge(plain, [samples], samples, 12, 1) is None
     monkeypatch.setattr(_ridge_choice, "_WORTH", 0.0)
     monkeypatch.setattr(_ridge_choice, "physical_memory", lambda: 10_000)
-    assert choose_ridge(plain, samples, samples, 12, 1) is None
+    assert choose_ridge(plain, [samples], samples, 12, 1) is None
 
 
 def test_first_weights_of_all_samples_keep_the_calibration_of_a_part(small_data, monkeypatch):

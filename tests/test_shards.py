@@ -83,22 +83,24 @@ def test_labels_are_dealt_by_frequency():
 
 
 @pytest.mark.parametrize(
-    ("n_active", "n_labels", "expected"),
+    ("n_active", "n_labels", "dense", "expected"),
     [
-        ("auto", 1000, [None] * 3),
-        ("auto", 1200, [300, 50, 50]),
-        (None, 1200, [None] * 3),
-        (9, 1200, [7, 2, 2]),
+        ("auto", 1000, False, [None] * 3),
+        ("auto", 1000, True, [None] * 3),
+        ("auto", 1200, False, [300, 50, 50]),
+        ("auto", 1200, True, [1200, 200, 200]),
+        (None, 1200, True, [None] * 3),
+        (9, 1200, True, [7, 2, 2]),
     ],
 )
-def test_parameters_are_divided(n_active, n_labels, expected):
+def test_parameters_are_divided(n_active, n_labels, dense, expected):
     given = parameters(n_active=n_active, direct_limit=10, verbose=1, early_stopping="auto")
     # half of the labels with all entries, and two quarters with none
     counts = np.repeat([3, 0], n_labels // 2)
     columns = np.split(np.arange(n_labels), [n_labels // 2, 3 * n_labels // 4])
-    divided = shard_parameters(given, counts, columns)
-    for own, n, limit in zip(divided, expected, [8, 2, 2], strict=True):
-        changed = {"n_active": n, "direct_limit": limit, "verbose": False, "early_stopping": False}
+    divided = shard_parameters(given, counts, columns, dense)
+    for own, n, limit, stopping in zip(divided, expected, [8, 2, 2], ["auto", False, False], strict=True):
+        changed = {"n_active": n, "direct_limit": limit, "verbose": False, "early_stopping": stopping}
         assert own == given | changed
     without = shard_parameters(given | {"direct_limit": 0}, counts, columns)
     assert [own["direct_limit"] for own in without] == [0] * 3
@@ -111,7 +113,6 @@ def test_parameters_are_divided(n_active, n_labels, expected):
     ("name", "value"),
     [
         ("n_estimators", 2),
-        ("early_stopping", True),
         ("class_weight", "balanced"),
         ("loss", "softmax"),
         ("label_weight", "propensity"),
@@ -412,6 +413,7 @@ def test_summaries_of_blocks(data):
     X, Y = data
     summary = check_block(0, (X, Y), 40, 25)
     assert summary.n_rows == 120
+    assert summary.n_entries == X.nnz == check_block(0, (X.toarray(), Y), 40, 25).n_entries
     assert_array_equal(summary.counts, np.asarray(Y.sum(axis=0)).ravel())
     assert check_block(1, (sp.csr_array(X), Y, None), 40, 25).digest == summary.digest
     digests = {

@@ -74,7 +74,7 @@ def put_ridge_beside(model, X, Y):
     """Put a ridge regression beside a classifier's network, as a fit with early stopping may do."""
     X, Y = (sp.csr_matrix(part, dtype=np.float32) for part in (X, Y))
     samples = model._encode((X, Y, None), model._model.labels, model._model.scale)
-    ridge = _ridge.fit_ridge(samples, X.shape[1], Y.shape[1], 5, 0, 1)
+    ridge = _ridge.fit_ridge([samples], X.shape[1], Y.shape[1], 5, 0, 1)
     model._model.ridge = ridge.network(model._model.network.activation, share=4.0)
     model._take(model._model)
 
