@@ -26,6 +26,7 @@ from sklearn_slide._first_weights import (
     DIRECT_NORM,
     find_pairs,
     initialise_output,
+    keep_strongest,
     make_network,
     norm_scale,
     start_solver,
@@ -275,7 +276,8 @@ def _pairs_of_blocks(stream, shape, limit, gain, n_jobs):
     crowded |= common_features(counts, n_samples)
     total = _without(total, crowded)
     indptr, labels = total.indptr.astype(np.int64), total.indices.astype(np.int32, copy=False)
-    return Direct(indptr, labels, total.data, np.float32(gain)), crowded
+    direct = Direct(indptr, labels, total.data, np.float32(gain))
+    return keep_strongest(direct, shape[1], limit), crowded
 
 
 def _without(total, crowded):

@@ -35,8 +35,7 @@ def first_model(samples, settings, n_features, labels, scale, seed, n_jobs):
         gain = norm_scale(samples, DIRECT_NORM) ** 2
         crowded = common_features(np.bincount(samples.x.indices, minlength=n_features), samples.x.n_rows)
         direct = find_pairs(samples, crowded, n_labels, settings.direct_limit, gain, n_jobs)
-        if settings.direct_limit < n_labels:
-            direct = keep_strongest(direct, n_labels, max(_MOST_PAIRS, settings.direct_limit // 3))
+        direct = keep_strongest(direct, n_labels, settings.direct_limit)
     network = make_network(n_features, n_labels, settings, samples, direct, rng)
     centroids = None
     if settings.init == "centroid":
@@ -178,12 +177,15 @@ def find_pairs(samples, crowded, n_labels, limit, gain, n_jobs):
     return find_new_pairs(samples, known, limit, crowded, n_labels, n_jobs)
 
 
-def keep_strongest(direct, n_labels, n_kept):
-    """Keep n_kept pairs of each feature of a Direct at most, those that will have the largest first weights.
+def keep_strongest(direct, n_labels, limit):
+    """Keep the pairs of each feature of a Direct that will have the largest first weights.
 
-    The weights are sums over samples. What the hidden layer adds to the length of a label's sums is left out.
+    They are a third of the limit, or _MOST_PAIRS if that is more, and all if labels are within the limit. The
+    weights are sums over samples. What the hidden layer adds to the length of a label's sums is left out.
     """
-    counts = np.diff(direct.indptr)
+    if n_labels <= limit:
+        return direct
+    counts, n_kept = np.diff(direct.indptr), max(_MOST_PAIRS, limit // 3)
     sizes = np.abs(direct.weights) * centroid_scale(np.sqrt(sum_squares(direct, n_labels)))[direct.labels]
     kept = np.ones(len(sizes), dtype=bool)
     for j in np.flatnonzero(counts > n_kept):

@@ -163,12 +163,13 @@ def test_features_of_most_of_many_samples_have_no_pairs(n_samples, common):
 
 
 @pytest.mark.parametrize("n_kept", [1, 3, N_LABELS])
-def test_the_strongest_pairs_of_a_feature_are_kept(samples, n_kept):
+def test_the_strongest_pairs_of_a_feature_are_kept(samples, n_kept, monkeypatch):
+    monkeypatch.setattr(_first_weights, "_MOST_PAIRS", n_kept)
     X, Y = dense(samples)
     sums = X.T @ Y
     direct = find_pairs(samples, np.zeros(N_FEATURES, dtype=bool), N_LABELS, N_LABELS, 9.0, 1)
     direct.weights[::2] *= -1
-    kept = keep_strongest(direct, N_LABELS, n_kept)
+    kept = keep_strongest(direct, N_LABELS, 1)
     lengths = np.linalg.norm(sums, axis=0)
     weights = sums * np.where(lengths > 0, lengths, 1) ** -0.85
     for j in range(N_FEATURES):
