@@ -181,7 +181,9 @@ class SampleBlocks:
         X, y, weights = zip(*parts, strict=True)
         places = np.searchsorted(ordered, rows)
         data = sp.vstack(X, format="csr"), sp.vstack(y, format="csr"), None
-        if weights[0] is not None:
+        if any(part is not None for part in weights):
+            ones = (np.ones(part.shape[0], dtype=np.float32) for part in X)
+            weights = [one if part is None else part for one, part in zip(ones, weights, strict=True)]
             data = *data[:2], np.concatenate(weights)
         split = SampleBlocks(
             self._classifier, self._labels, self._columns, self._blocks, self.scale, left_out
@@ -228,7 +230,8 @@ def first_model_of_blocks(classifier, labels, stream, seed, pilot=None):
     """Make the Model of Labels that training on SampleBlocks begins with; sums are added up block by block.
 
     The hidden layers are those of the pilot, another Model, and stay as they are: the model has no solver
-    state for them. Its scale will follow later samples as the pilot's does. With None they are drawn.
+    state for them. Its scale will follow later samples as the pilot's does. Without a pilot, hidden layers
+    are drawn.
     """
     settings, n_jobs = classifier._settings(labels), classifier.n_jobs
     n_features, n_labels = classifier.n_features_in_, len(labels)

@@ -59,9 +59,9 @@ class SlideClassifier(
 
     direct_limit : int, default=1000
         A feature seen with at most so many labels has a weight of its own for each, past the hidden layers; 0
-        for none. Where labels are more than this, a first call keeps a feature's strongest third, 300 at
-        least, and later calls add some up to it. None have linear models, and features of most samples of a
-        call with 1,000 or more, as those of dense X. *Fixed*.
+        for none. Of more labels than this, a first call keeps the `direct_limit` / 3 strongest weights of a
+        feature, or 300 if that is more; later calls add some up to the limit. Linear models have none, nor do
+        features of most samples of a call with 1,000 or more, as those of dense X. *Fixed*.
 
     n_estimators : int, default=1
         Networks that `fit` trains from different random numbers, and joins to one with so many times the
@@ -376,8 +376,8 @@ class SlideClassifier(
             if several or self._model.ridge is not None:
                 self.best_validation_score_ = validation.score(self)
             self._calibrate(*validation.data)
-        if learn_all and not going_on and 0 in n_epochs:
-            self._start_of_all(models, n_epochs, self._encode(everything, labels, scale))
+        if learn_all and not going_on and not any(n_epochs):
+            self._start_of_all(models, self._encode(everything, labels, scale))
         elif learn_all and min(n_epochs) == self.max_iter:
             self._learn_held_out(held_out, rates[-2:])
         self._settle(len(samples.passes) + (len(held_out.passes) if learn_all else 0))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
-from sklearn_slide._core.direct import Direct, take_pairs
+from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.layers import ACTIVATIONS, Layer, LayerState, Network, NetworkState
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
@@ -18,8 +18,8 @@ HIDDEN_NORM = 2.0
 HIDDEN_NORM_BESIDE_DIRECT = 1.0
 DIRECT_NORM = 3.0
 CENTROID_SCALE = 1.5
-# Of more labels than direct_limit, a feature has direct weights to so many, or to a third of the limit.
-_MOST_PAIRS = 300
+# A feature keeps the strongest of its direct weights: so many, or a third of direct_limit if that is more.
+_LEAST_KEPT = 300
 HIDDEN_ACCUMULATOR = 0.1
 OUTPUT_ACCUMULATOR = 0.5
 
@@ -178,18 +178,20 @@ def find_pairs(samples, crowded, n_labels, limit, gain, n_jobs):
 
 
 def keep_strongest(direct, n_labels, limit):
-    """Keep the pairs of each feature of a Direct that will have the largest first weights.
+    """Keep those pairs of each feature of a Direct whose sums are the largest for their labels.
 
-    They are a third of the limit, or _MOST_PAIRS if that is more, and all if labels are within the limit. The
-    weights are sums over samples. What the hidden layer adds to the length of a label's sums is left out.
+    They are a third of the limit, or _LEAST_KEPT if that is more, and all if labels are within the limit.
+    Sums count as first weights, but for what the hidden layer adds to the length of a label's sums.
     """
-    if n_labels <= limit:
+    counts, n_kept = np.diff(direct.indptr), max(_LEAST_KEPT, limit // 3)
+    if n_labels <= limit or counts.max(initial=0) <= n_kept:
         return direct
-    counts, n_kept = np.diff(direct.indptr), max(_MOST_PAIRS, limit // 3)
-    sizes = np.abs(direct.weights) * centroid_scale(np.sqrt(sum_squares(direct, n_labels)))[direct.labels]
-    kept = np.ones(len(sizes), dtype=bool)
+    scale = centroid_scale(np.sqrt(sum_squares(direct, n_labels)))
+    kept = np.ones(len(direct.labels), dtype=bool)
     for j in np.flatnonzero(counts > n_kept):
-        start, stop = direct.indptr[j : j + 2]
-        weakest = np.argpartition(sizes[start:stop], -n_kept)[:-n_kept]
-        kept[start + weakest] = False
-    return direct if kept.all() else take_pairs(direct, kept)
+        own = slice(*direct.indptr[j : j + 2])
+        sizes = np.abs(direct.weights[own]) * scale[direct.labels[own]]
+        # stable, for equal ones are many in 0/1 data, and processors sort these in ways of their own
+        kept[own][np.argsort(-sizes, kind="stable")[n_kept:]] = False
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, n_kept))])
+    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])

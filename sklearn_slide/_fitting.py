@@ -258,19 +258,14 @@ class FittingMixin:
     def _note_choice(self, **chosen):
         """Hear what validation samples chose: shards of labels tell it to each other."""
 
-    def _start_of_all(self, models, n_epochs, samples):
-        """Take the first weights of all Samples for Models that became no better by training with a part.
-
-        n_epochs are the numbers of epochs after which the Models were as they are.
-        """
+    def _start_of_all(self, models, samples):
+        """Take the first weights of all Samples, for Models that became no better by training with a part."""
         model, started = self._model, []
-        for one, n in zip(models, n_epochs, strict=True):
-            if n == 0:
-                first = self._first_model(samples, model.labels, model.scale, one.seed, keeps_best=True)
-                Trainer(first, samples, TrainingSettings.of(self))  # it lets the model know what it has seen
-                first.n_passes, first.n_epochs = one.n_passes, one.n_epochs
-                one = first
-            started.append(one)
+        for one in models:
+            first = self._first_model(samples, model.labels, model.scale, one.seed, keeps_best=True)
+            Trainer(first, samples, TrainingSettings.of(self))  # it lets the model know what it has seen
+            first.n_passes, first.n_epochs = one.n_passes, one.n_epochs
+            started.append(first)
         self._take(replace(join(started), ridge=model.ridge, calibration=model.calibration))
 
     def _learn_held_out(self, held_out, rates):

@@ -86,7 +86,9 @@ def fit_bytes(samples, settings, n_features, n_labels, n_estimators, n_hashed, k
     part = 4 * n_units * min(max(samples.x.n_rows, n_labels), rows_at_once(n_units))
     tables = table_bytes(settings.lsh, n_labels) if n_hashed else 0
     best = network if keeps_best else 0
-    last = max(without_state + sums + part, network + max(sums, tables + best))
+    # first weights that training did not improve are made anew, from all samples, beside the trained ones
+    anew = sums if keeps_best else 0
+    last = max(without_state + sums + part, network + sums, network + best + tables + anew)
     networks = n_estimators * network
     most = networks - network + last
     return max(most, 2 * networks + tables) if n_estimators > 1 else most  # to join them is to copy

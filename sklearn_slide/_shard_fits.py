@@ -64,15 +64,15 @@ def fit_blocks(classifier, columns, blocks, pilot=None, choices=None, one_pass=F
     classifier.n_features_in_ = X.shape[1]
     labels = Labels(np.arange(len(columns)), multilabel=True, sparse=True, dtype=y.dtype)
     stream = SampleBlocks(classifier, labels, columns, blocks, pilot and pilot.scale)
+    seed, held_out, n_held_out = classifier._draw_seeds(1)[0], None, 0
+    if pilot is None and not one_pass:
+        n_held_out = classifier._count_held_out(stream.n_rows)
     require_memory(
-        classifier._fit_bytes(stream[stream.filled[0]], labels),
+        classifier._fit_bytes(stream[stream.filled[0]], labels, bool(n_held_out)),
         f"A shard of {X.shape[1]} features, hidden_layer_sizes={classifier.hidden_layer_sizes!r} and "
         f"{len(columns)} labels",
         "Give more shards or smaller hidden_layer_sizes.",
     )
-    seed, held_out, n_held_out = classifier._draw_seeds(1)[0], None, 0
-    if pilot is None and not one_pass:
-        n_held_out = classifier._count_held_out(stream.n_rows)
     everything = stream
     if n_held_out:
         stream, held_out = stream.hold_out(n_held_out, seed)

@@ -78,6 +78,11 @@ def check_shard_parameters(parameters, n_shards):
             f"loss must be 'auto', 'sigmoid' or 'sigmoid+softmax' with n_shards={n_shards}: a softmax of the "
             "labels of a shard has no scores to compare. Got 'softmax'. Give another one, or n_shards=1."
         )
+    if isinstance(parameters["threshold"], str) and parameters["threshold"] != "auto":
+        raise ValueError(
+            f"threshold must be a number, or 'auto' for 0.5, with n_shards={n_shards}: shards are not "
+            f"calibrated. Got {parameters['threshold']!r}. Give one of these, or n_shards=1."
+        )
     if isinstance(parameters["label_weight"], str):
         raise ValueError(
             f"label_weight='propensity' needs all labels at once. Got n_shards={n_shards}. Give an array, "
@@ -109,6 +114,9 @@ def shard_parameters(parameters, counts, columns, dense=False):
         divided = {name: value and math.ceil(value * share) for name, value in whole.items()}
         stopping = False if found else parameters["early_stopping"]
         found.append(parameters | divided | {"early_stopping": stopping, "verbose": False})
+    if dense and n_active is not None and found[0]["n_active"] >= len(columns[0]):
+        # the pilot scores all its labels, and so do all: draws would lift the scores of others' labels alone
+        found = [own | {"n_active": None} for own in found]
     return found
 
 

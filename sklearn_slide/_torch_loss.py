@@ -64,8 +64,8 @@ def slide_loss(output, kind="sigmoid", reduction="mean", *, floor=0.0):
         Whether the losses of the rows are averaged, added or returned. Take 'sum' with a fused optimizer, as
         Adagrad's sums begin with 0.5: gradients of a mean over many rows are small beside that.
     floor : float, default=0.0
-        A derivative by a logit that is at most so large becomes 0, and the label keeps its weights. The
-        classifier has 0.001, which saves most of the updates late in training.
+        A derivative by a logit that is at most so large becomes 0, and the label keeps its weights: 0.001
+        saves most of the updates late in training. The classifier rounds those below 0.05 at random instead.
 
     Returns
     -------

@@ -168,8 +168,10 @@ class Trainer:
         if index is None:
             return self.n_passes
         done = self.model.n_passes + start
-        if done >= schedule.due:
+        due = done >= schedule.due
+        if due or not index.tables.offsets[:, -1].all():  # empty tables are of a build that was interrupted
             rebuild_tables(self.model.network.output.weights, index.hasher, index.tables, self.n_jobs)
+        if due:
             schedule.advance(done)
         return start + int(np.ceil(schedule.due - done))
 

@@ -56,7 +56,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
     shards_ : list of distributed.Future
         The shards, on the workers.
     loss_curves_ : list of list of float
-        The loss curve of each shard; that of one that keeps its first weights is empty.
+        The loss curve of each shard; empty where it was told to keep its first weights.
     classes_ : ndarray of shape (n_outputs_,)
         The numbers of the columns of y.
     n_outputs_ : int
@@ -278,7 +278,10 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         return best["label"], best["score"]
 
     def predict(self, X):
-        """Predict the labels with a probability above a half, lazily.
+        """Predict the labels with a probability above the `threshold`, lazily.
+
+        'auto' stands for a half. Shards are not calibrated, and where ridge regression stands beside a
+        network its scores are no log-odds: for probabilities to act on, take ``to_local().calibrate(X, y)``.
 
         Parameters
         ----------
@@ -314,7 +317,7 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         return da.map_blocks(tasks.add, *parts, **form)
 
     def predict_proba(self, X, labels):
-        """Estimate the probability of chosen labels, lazily.
+        """Estimate the probability of chosen labels, lazily; it is not calibrated, see `predict`.
 
         Parameters
         ----------
@@ -364,7 +367,8 @@ class DaskSlideClassifier(TrainingMixin, BaseEstimator):
         Returns
         -------
         model : SlideClassifier
-            Fitted, with the parameters of this one. It ranks alike, up to rounding; `partial_fit` goes on.
+            Fitted, with the parameters of this one. It ranks alike, up to rounding; `partial_fit` goes on. It
+            is not calibrated, and its validation scores are those of the first shard.
 
         See Also
         --------

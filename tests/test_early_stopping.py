@@ -274,6 +274,14 @@ def test_first_weights_that_are_kept_are_those_of_all_samples():
     assert_array_equal(model._model.training.started, model._model.seen_labels)
 
 
+def test_networks_may_be_best_after_different_epochs():
+    X, Y = many_samples()
+    scores = iter([3, 2, 1, 1, 2, 3, 9])
+    model = make(n_estimators=2, scoring=lambda *_: next(scores)).fit(X, Y)
+    assert model.validation_scores_ == [3, 2, 1, 1, 2, 3]
+    assert precision_at_k(Y, model.predict_top_k(X, k=1)[0], k=1) > 0.9
+
+
 def test_no_last_pass_over_weights_of_an_epoch_before_the_last():
     X, Y = many_samples()
     model = make(scoring=lambda model, X, Y: -abs(model.t_ - 1800)).fit(X, Y)

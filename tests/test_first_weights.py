@@ -164,7 +164,7 @@ def test_features_of_most_of_many_samples_have_no_pairs(n_samples, common):
 
 @pytest.mark.parametrize("n_kept", [1, 3, N_LABELS])
 def test_the_strongest_pairs_of_a_feature_are_kept(samples, n_kept, monkeypatch):
-    monkeypatch.setattr(_first_weights, "_MOST_PAIRS", n_kept)
+    monkeypatch.setattr(_first_weights, "_LEAST_KEPT", n_kept)
     X, Y = dense(samples)
     sums = X.T @ Y
     direct = find_pairs(samples, np.zeros(N_FEATURES, dtype=bool), N_LABELS, N_LABELS, 9.0, 1)
@@ -185,7 +185,7 @@ def test_the_strongest_pairs_of_a_feature_are_kept(samples, n_kept, monkeypatch)
 def test_a_first_model_keeps_a_third_of_the_limit_or_few(samples, limit, most, monkeypatch):
     before = np.diff(build(samples, direct_limit=limit).direct.indptr)
     assert before.max() > 3
-    monkeypatch.setattr(_first_weights, "_MOST_PAIRS", 2)
+    monkeypatch.setattr(_first_weights, "_LEAST_KEPT", 2)
     counts = np.diff(build(samples, direct_limit=limit).direct.indptr)
     assert_array_equal(counts, np.minimum(before, most))
 

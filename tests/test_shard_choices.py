@@ -120,6 +120,18 @@ def test_rows_held_out_are_those_of_fit(task, weighted):
     assert stream.n_passes == (weights[order].sum() if weighted else len(order))
 
 
+@pytest.mark.parametrize("weighted", [0, 1])
+def test_held_out_rows_of_blocks_without_weights_weigh_one(task, weighted):
+    X, Y = task
+    weights, blocks = np.ones(N_ROWS), in_blocks(X, Y, 2)
+    half = blocks[0][0].shape[0]
+    of_block = (slice(half), slice(half, None))[weighted]
+    weights[of_block] = 5
+    blocks[weighted] = (*blocks[weighted], weights[of_block])
+    found = stream_of(X, Y, blocks)().hold_out(0.3, 7)[1]
+    assert_array_equal(found[2], hold_out(X, Y, weights, 0.3, 7)[1][2])
+
+
 def test_a_block_of_held_out_rows_alone_is_passed_over(task):
     X, Y = (part[:10] for part in task)
     blocks = [(X[i : i + 1], Y[i : i + 1]) for i in range(10)]

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_slide import LSH, SlideClassifier, _fitting
 from sklearn_slide._blocks import check_block, stack_blocks
 from sklearn_slide._core.layers import Batch, hidden_vectors
+from sklearn_slide._core.losses import Sigmoid
 from sklearn_slide._samples import as_rows, rows_by_feature
 from sklearn_slide._shard_files import load, stored
 from sklearn_slide._shards import (
@@ -88,7 +89,8 @@ def test_labels_are_dealt_by_frequency():
         ("auto", 1000, False, [None] * 3),
         ("auto", 1000, True, [None] * 3),
         ("auto", 1200, False, [300, 50, 50]),
-        ("auto", 1200, True, [1200, 200, 200]),
+        ("auto", 6000, True, [1200, 200, 200]),
+        ("auto", 1200, True, [None] * 3),  # the pilot scores all its labels
         (None, 1200, True, [None] * 3),
         (9, 1200, True, [7, 2, 2]),
     ],
@@ -116,6 +118,7 @@ def test_parameters_are_divided(n_active, n_labels, dense, expected):
         ("class_weight", "balanced"),
         ("loss", "softmax"),
         ("label_weight", "propensity"),
+        ("threshold", "micro_f1"),
     ],
 )
 def test_parameters_that_do_not_go_with_shards(name, value):
@@ -180,7 +183,8 @@ def test_frozen_layers_train_as_a_linear_model_of_hidden_vectors(data, solver, s
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_blocks_are_learned_as_one(data, shards, frozen):
+def test_blocks_are_learned_as_one(data, shards, frozen, monkeypatch):
+    monkeypatch.setattr(Sigmoid, "least_residual", 0.0)  # each block has random numbers of its own
     X, Y = data
     given = parameters_of(1, data, n_active=None, shuffle=False, direct_limit=30)
     pilot, columns = (shards[0] if frozen else None), shards[1].columns

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.preprocessing import normalize
 
-from sklearn_slide import SlideClassifier
+from sklearn_slide import LSH, SlideClassifier
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.pairs import find_new_pairs
 from sklearn_slide._growth import learn_of, settle_scale
@@ -245,7 +245,7 @@ def test_small_first_calls_learn_as_much_as_a_large_one(task, params):
     for first, size, factor in chunks:
         assert stream(task, first, size, factor, **params) > whole - 0.05
     with pytest.warns(UserWarning, match=r"0\.125 times as long as the 100 before.*normalize"):
-        assert stream(task, 100, 300, 10, **params) > whole - 0.1
+        assert stream(task, 100, 300, 10, **params) > whole - 0.15
 
 
 @pytest.mark.parametrize("params", NETWORKS)
@@ -368,3 +368,13 @@ def test_labels_start_from_their_first_samples_that_are_not_all_0(data, stored):
     own, its = (model._model.network.output.weights for model in (late, usual))
     cosines = np.sum(own * its, axis=1) / np.linalg.norm(own, axis=1) / np.linalg.norm(its, axis=1)
     assert cosines[late._model.training.started].min() > 0.99
+
+
+def test_tables_that_an_interrupt_left_empty_are_built(data):
+    X, Y = data
+    model = make(lsh=LSH(rehash_interval=10**6), n_active=10, negatives={"lsh": 1}).partial_fit(X, Y)
+    index = model._model.training.index
+    assert (index.tables.offsets[:, -1] == 25).all()
+    index.tables.offsets[1:] = 0
+    model.partial_fit(X, Y)
+    assert (model._model.training.index.tables.offsets[:, -1] == 25).all()

@@ -83,12 +83,6 @@ def add_pairs(one, other, n_labels):
     )
 
 
-def take_pairs(direct, kept):
-    """Return the Direct of those pairs alone for which kept, bool (n_pairs,), is true."""
-    indptr = np.concatenate([[0], np.cumsum(kept)])[direct.indptr]
-    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])
-
-
 class Matches(NamedTuple):
     """The direct weights of one sample that lead to its active labels, and what finds them."""
 

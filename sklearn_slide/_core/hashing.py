@@ -166,8 +166,8 @@ def work_size(hasher):
 def hash_rows(weights, hasher, codes, first=0, many=False):
     """Hash each row of weights, float32 (n, d), to the columns of codes, int32 (n_tables, m), from first on.
 
-    The codes are those of hash_vector. Threads may hash rows to disjoint columns. many rows of all threads
-    are worth a kernel of their own, where there is one.
+    The codes are those of hash_vector. Threads may hash rows to disjoint columns. With many, rows are
+    hashed side by side where the family can, by a kernel that takes longer to compile.
     """
     if many and isinstance(hasher, SimHash):
         hash_rows_by_sides(weights, hasher, codes, first)

@@ -82,7 +82,8 @@ class SigmoidSoftmax(NamedTuple):
 
 # In each, of_guessing(n_true, n_active, weight) is a mean loss that only diverging weights exceed, for
 # samples of so many true and active labels; the loss of a true label counts weight times, on average.
-# Residuals below least_residual are rounded at random; those of softmax share a sum, and are not.
+# Residuals below least_residual are rounded at random. Those of softmax alone are not: a true label has
+# one over the number of true ones.
 LOSSES = {"sigmoid": Sigmoid, "softmax": Softmax, "sigmoid+softmax": SigmoidSoftmax}
 
 
