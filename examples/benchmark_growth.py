@@ -125,7 +125,7 @@ def draw(sizes, found, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.8), layout="constrained")
     styles = {"SLIDE, tables rebuilt": "C0o-", "kernels alone": "C0s:", "rebuilds alone": "C2^:"}
     styles |= {FULL: "C1D--", TORCH: "C3v--"}
     times = curves(sizes, found)
@@ -145,8 +145,8 @@ def draw(sizes, found, path):
     for axes in (left, middle, right):
         axes.set(xscale="log", yscale="log", xlabel="labels")
         axes.grid(alpha=0.3)
-    left.legend(fontsize=8)
-    right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     figure.savefig(path, dpi=100)
     plt.close(figure)
 

@@ -54,6 +54,7 @@ class Peer(NamedTuple):
 
 
 OURS = "SlideClassifier"
+OURS_FIXED = {"early_stopping": False}  # the search chooses the epochs, as those of the peers
 TORCH_FIXED = {
     "": {"first_point": 1.0, "hidden": 256, "scale": 0.05},
     "bibtex": {"first_point": 0.1},
@@ -69,22 +70,22 @@ TORCH_CHOICES = (
 )
 
 PEERS = (
-    Peer(OURS, "run_ours.py", "here"),
+    Peer(OURS, "run_ours.py", "here", {"": OURS_FIXED}),
     Peer(
         "the same, 3 networks",
         "run_ours.py",
         "here",
-        {"": {"n_estimators": 3}, "debian-deps-min2": {"n_active": 1000}},
+        {"": {**OURS_FIXED, "n_estimators": 3}, "debian-deps-min2": {"n_active": 1000}},
         like=OURS,
     ),
     Peer(
         "the same, uniform",
         "run_ours.py",
         "here",
-        {"": {"negatives": {"uniform": 1.0}}},
+        {"": {**OURS_FIXED, "negatives": {"uniform": 1.0}}},
         like=OURS,
     ),
-    Peer("the same, full", "run_ours.py", "here", {"": {"n_active": None}}, like=OURS),
+    Peer("the same, full", "run_ours.py", "here", {"": {**OURS_FIXED, "n_active": None}}, like=OURS),
     Peer(
         "PyTorch, BCE",
         "run_torch.py",
