@@ -120,9 +120,7 @@ def test_estimated_memory_is_what_a_later_call_takes(params, n_known, monkeypatc
     X, Y = make_xmc_classification(4000, n_features=3000, n_labels=20_000, random_state=0)
     params = {"hidden_layer_sizes": (64,), "random_state": 0, **params}
     first, later = (X[:1000], Y[:1000, :n_known].tocsr()), (X[1000:], Y[1000:])
-    SlideClassifier(**params).partial_fit(X[:9], Y[:9, :n_known]).partial_fit(
-        X[:9], Y[:9]
-    )  # loads the kernels
+    SlideClassifier(**params).partial_fit(*first).partial_fit(*later)  # loads the kernels
     estimates = []
 
     def noted(*args):
@@ -137,7 +135,8 @@ def test_estimated_memory_is_what_a_later_call_takes(params, n_known, monkeypatc
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     of_data = sum(part.nbytes for M in later for part in (M.data, M.indices, M.indptr))
-    assert 0.8 * estimates[0] < peak < estimates[0] + 2 * of_data, (peak, estimates, of_data)
+    # copies of the data, more of them in older versions of SciPy, come on top
+    assert 0.8 * estimates[0] < peak < estimates[0] + 3 * of_data, (peak, estimates, of_data)
 
 
 @pytest.mark.parametrize(
