@@ -357,7 +357,7 @@ def test_active_labels_of_dense_rows(client, monkeypatch, dense, expected):
     monkeypatch.setattr(Cluster, "submit_training", submit_training)
     rng = np.random.default_rng(0)
     X = sp.csr_array(rng.random((40, 10)) < (0.9 if dense else 0.3), dtype=np.float32)
-    Y = sp.csr_array(rng.random((40, 3000)) < 0.01)
+    Y = sp.csr_array(rng.random((40, 6000)) < 0.01)
     with pytest.raises(KeyError, match="not to be trained"):
         make(client, n_active="auto").fit(in_blocks(X, 20), in_blocks(Y, 20))
     assert len(given) == N_SHARDS
