@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_slide._choices import drop_pairs
-from sklearn_slide._core import chosen, exact, retrieval, screening
+from sklearn_slide._core import chosen, exact, retrieval, screen, screening
 from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.rows import Pattern
@@ -11,13 +11,16 @@ from sklearn_slide._lsh import draw_hasher
 
 # Up to so many labels left out of a sample are ranked with the others first, by any way to rank.
 _FEW = 256
+# So many samples are worth making the screen for them.
+_MANY = 1024
 
 
 class Ranker:
     """Ranks the labels of a Model, and keeps what it makes of the weights for that.
 
-    A single sample is ranked by a small copy of the output layer, the screen; retrieval needs hash tables as
-    well. Both are made when they are first asked for, and anew after the model was trained further.
+    A single sample is ranked by a small copy of the output layer, the screen, and so are many samples;
+    retrieval needs hash tables as well. Both are made when they are first asked for, and anew after the model
+    was trained further.
 
     Parameters
     ----------
@@ -54,8 +57,8 @@ class Ranker:
         time, here and below. Labels that compact() has dropped come last, with scores of -inf.
         """
         batch, k_kept = self._batch(x), min(k, self._network.n_labels)
-        if batch.x.n_rows == 1:
-            found = screening.screened_top_k(batch, k_kept, *self._screen())
+        if self._screens(batch, k_kept):
+            found = screening.screened_top_k(batch, k_kept, *self._screen(), self.n_jobs, report)
         else:
             found = exact.exact_top_k(batch, k_kept, self._lengths(), self.n_jobs, report)
         return self._of_all_labels(*found, k)
@@ -90,8 +93,8 @@ class Ranker:
             batch = self._without(batch, left_out.labels)
         if factor is None and pairs is None and x.n_rows == 1:
             screen, unused = self._screen()
-            screen = screen._replace(biases=batch.network.output.biases.ravel())
-            found, logarithms = screening.screened_top_k(batch, k_kept, screen, unused), None
+            screen = screen._replace(biases=screen.pad_biases(batch.network.output.biases))
+            found, logarithms = screening.screened_top_k(batch, k_kept, screen, unused, 1, report), None
         else:
             sums = None
             if factor is not None:
@@ -179,18 +182,34 @@ class Ranker:
         """Make anew what is asked for next: the weights were changed."""
         self._kept = {}
 
+    def _has(self, name):
+        """Tell whether _keep would return what it has."""
+        return self._kept.get(name, (None,))[0] == self.model.n_passes
+
     def _keep(self, name, make):
         """Return what make() gave for the weights as they are."""
-        n_passes, made = self._kept.get(name, (None, None))
-        if n_passes != self.model.n_passes:
-            n_passes = self.model.n_passes
-            made = make()
-            self._kept[name] = n_passes, made
-        return made
+        if not self._has(name):
+            self._kept[name] = self.model.n_passes, make()
+        return self._kept[name][1]
+
+    def _screens(self, batch, k):
+        """Tell whether the screen finds the best of the batch sooner than products of all weights.
+
+        To make it takes the time of some hundred samples, and of some networks it tells too little.
+        """
+        if batch.x.n_rows == 1:
+            return True
+        if self._network.n_labels <= retrieval.MIN_LABELS:
+            return False
+        if batch.x.n_rows < _MANY and not self._has("screen"):
+            return False
+        return self._keep(("screens", k), lambda: screening.saves_time(batch, k, self._screen()[0]))
 
     def _screen(self):
         """Return the screen, and a list of scratches that go with it."""
-        return self._keep("screen", lambda: (screening.make_screen(self._network.output, self.n_jobs), []))
+        return self._keep(
+            "screen", lambda: (screen.make_screen(self._network, self._lengths(), self.n_jobs), [])
+        )
 
     def _lengths(self):
         return self._keep("lengths", lambda: exact.measure_lengths(self._network))

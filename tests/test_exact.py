@@ -13,9 +13,10 @@ from helpers import all_scores, no_report, train_model
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide._core import exact, parallel, retrieval
+from sklearn_slide._core.best import no_best
 from sklearn_slide._core.chosen import no_pairs
 from sklearn_slide._core.layers import Batch
-from sklearn_slide._core.screening import ROUNDING
+from sklearn_slide._core.screen import ROUNDING
 from sklearn_slide._ranker import Ranker
 
 N_LABELS = 400
@@ -165,7 +166,7 @@ def test_labels_that_may_be_among_the_best_are_scored(better, bounds, expected, 
     model = deepcopy(train("plain"))
     output = model.network.output
     output.weights[:], output.biases[:], output.biases[better] = 0, 0, 1e-6
-    batch, (labels, scores) = Batch(model.rows(X), model.network), exact._no_best(70, 5)
+    batch, (labels, scores) = Batch(model.rows(X), model.network), no_best(70, 5)
     found = np.tile(np.arange(13, dtype=np.int32), (70, 1)), np.tile(np.array(bounds, dtype="f"), (70, 1))
     hidden = np.empty(model.network.hidden_shape, dtype=np.float32)
     exact.settle_rows(batch, 0, 70, no_pairs(70), found, hidden, (labels, scores))

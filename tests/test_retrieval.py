@@ -15,6 +15,7 @@ from sklearn_slide._core import retrieval
 from sklearn_slide._core.active_set import make_active_set
 from sklearn_slide._core.direct import Direct
 from sklearn_slide._core.rows import Rows
+from sklearn_slide._core.screen import Shadow
 from sklearn_slide._core.screening import Guess
 from sklearn_slide._ranker import Ranker
 
@@ -98,8 +99,8 @@ def test_a_better_label_goes_before_equal_ones(limit, expected):
     x = Rows(np.array([0, 1]), np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.float32))
     direct = Direct(np.array([0, 4]), np.arange(4, dtype=np.int32), weights, np.float32(1))
     zeros = np.zeros(4, dtype=np.float32)
-    guess = Guess(zeros[np.newaxis], *(zeros.copy() for _ in range(4)))
-    scratch = retrieval.Scratch(make_active_set(4, 4), None, guess, zeros.copy())
+    guess = Guess(zeros[np.newaxis], Shadow(zeros, zeros), zeros.copy(), np.zeros(4, dtype=np.int32))
+    scratch = retrieval.Scratch(make_active_set(4, 4), None, guess, zeros.copy(), zeros.copy())
     n = callable_kernel(retrieval.add_best_direct)(x, 0, direct, zeros, limit, scratch)
     assert set(scratch.active.labels[:n].tolist()) in expected
     assert n == limit

@@ -7,6 +7,11 @@ from sklearn_slide._core.compilation import inner
 CHUNK = 64  # scores that are looked at together first: most chunks hold nothing for the best k
 
 
+def no_best(n_samples, k):
+    """Return labels and scores of the best k of no labels: int32 and float32 (n_samples, k)."""
+    return np.zeros((n_samples, k), dtype=np.int32), np.full((n_samples, k), -np.inf, dtype=np.float32)
+
+
 @inner
 def insert_best(y, score, labels, scores):
     """Insert label y into the k best if it is better than the last; labels int32 (k,), scores float32 (k,).

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_slide._core.best import CHUNK, holds_more, insert_best
+from sklearn_slide._core.best import CHUNK, holds_more, insert_best, no_best
 from sklearn_slide._core.chosen import (
     Exponentials,
     add_exponentials,
@@ -14,14 +14,14 @@ from sklearn_slide._core.compilation import njit
 from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.layers import forward, hidden_vectors
 from sklearn_slide._core.matrices import Quantized, float_rows, row_dot, row_lengths, stored, vector_length
-from sklearn_slide._core.parallel import blocks, one_blas_thread, rows_of_round, run_in_rounds
-from sklearn_slide._core.screening import ROUNDING, score_label
+from sklearn_slide._core.parallel import BLAS_SPEED, blocks, one_blas_thread, rows_of_round, run_in_rounds
+from sklearn_slide._core.screen import ROUNDING
+from sklearn_slide._core.screening import score_label
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
 _BLOCK_ROWS, _BLOCK_LABELS = 512, 8192
 # Labels that are kept beyond k until sums are settled.
 _SPARE = 8
-_BLAS_SPEED = 50  # multiplications in the time of one elsewhere
 
 
 @njit
@@ -110,7 +110,7 @@ def score_blocks(batch, start, stop):
 
 def run_with_blas(part, batch, n_jobs, report):
     """Run part(start, stop) in rounds, with BLAS in one thread: n_jobs says how many there are."""
-    rows = rows_of_round(batch.network.n_labels * batch.network.n_units / _BLAS_SPEED)
+    rows = rows_of_round(batch.network.n_labels * batch.network.n_units / BLAS_SPEED)
     with one_blas_thread():
         return run_in_rounds(part, batch.x.n_rows, rows, n_jobs, report)
 
@@ -184,8 +184,8 @@ def exact_top_k(batch, k, lengths, n_jobs, report, left_out=None, sums=None):
     left, scores are -inf. To the sums, Exponentials if given, all labels are added, these too.
     """
     n_samples, n_labels = batch.x.n_rows, batch.network.n_labels
-    best = _no_best(n_samples, k)
-    found = _no_best(n_samples, min(k + _SPARE, n_labels))
+    best = no_best(n_samples, k)
+    found = no_best(n_samples, min(k + _SPARE, n_labels))
     biases = batch.network.output.biases.ravel()
     if sums is not None:
         biases = biases - sums.biases  # what add_exponentials leaves to add: 0 or -inf
@@ -220,11 +220,6 @@ def sum_exponentials(batch, factor, n_jobs, report):
 
     run_with_blas(part, batch, n_jobs, report)
     return sums.logarithms()
-
-
-def _no_best(n_samples, k):
-    """Return labels and scores of the best k of no labels."""
-    return np.zeros((n_samples, k), dtype=np.int32), np.full((n_samples, k), -np.inf, dtype=np.float32)
 
 
 def labels_above(batch, cuts, n_jobs, report):

@@ -88,6 +88,15 @@ def vector_length(vector):
     return np.sqrt(square)
 
 
+@inner
+def square_length(vector):
+    """Compute the square of the Euclidean length of a vector, float64."""
+    square = 0.0
+    for u in range(vector.shape[0]):
+        square += np.float64(vector[u]) * np.float64(vector[u])
+    return square
+
+
 @njit
 def round_rows(rows, values, scales):
     """Round rows, float32 (n_rows, n_columns), to values, int8, with a scale for each, float32 (n_rows,)."""

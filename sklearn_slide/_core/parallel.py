@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController  # scikit-learn requires it
 _ROUND_WORK = 3e8
 # Work of some hundredths of a second, and of no more than half a second on a slow machine.
 _PART_WORK = 2**25
+BLAS_SPEED = 50  # multiplications of BLAS in the time of one elsewhere
 # More than any machine has processors: each thread has memory of its own.
 _MOST_THREADS = 1024
 

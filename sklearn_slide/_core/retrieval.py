@@ -12,13 +12,23 @@ from sklearn_slide._core.active_set import (
     forget_collisions,
     make_active_set,
 )
-from sklearn_slide._core.best import kth_largest
+from sklearn_slide._core.best import insert_best, kth_largest, no_best
 from sklearn_slide._core.compilation import inner, njit
 from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.hashing import hash_vector
-from sklearn_slide._core.layers import forward
 from sklearn_slide._core.parallel import rows_of_round, run_in_rounds, take
-from sklearn_slide._core.screening import Guess, Screen, make_guess, rank_screened, start_guess
+from sklearn_slide._core.screen import Screen
+from sklearn_slide._core.screening import (
+    LOWEST,
+    Guess,
+    cast_shadow,
+    is_below,
+    lowered,
+    make_guess,
+    score_label,
+    score_rounded,
+    slack_of,
+)
 from sklearn_slide._core.sgd import Lookups, make_lookups
 from sklearn_slide._core.tables import Tables, allocate_tables, rebuild_tables
 
@@ -44,6 +54,7 @@ class Scratch(NamedTuple):
     lookups: Lookups
     guess: Guess
     direct_scores: np.ndarray  # float32 (n_labels,), zero between samples
+    ordered: np.ndarray  # float32 (n_labels,), scores that are put in another order
 
 
 def make_retrieval(network, hasher, screen, n_jobs):
@@ -61,6 +72,7 @@ def make_scratch(retrieval, network):
         lookups=make_lookups(retrieval.hasher, n_labels, largest),
         guess=make_guess(network, retrieval.screen),
         direct_scores=np.zeros(n_labels, dtype=np.float32),
+        ordered=np.empty(n_labels, dtype=np.float32),
     )
 
 
@@ -72,7 +84,7 @@ def add_best_direct(x, i, direct, biases, limit, scratch):
     part of each score.
     """
     active, direct_scores = scratch.active, scratch.direct_scores
-    values, ordered = scratch.guess.logits, scratch.guess.bounds
+    values, ordered = scratch.guess.logits, scratch.ordered
     active.mark[0] += 1
     first = np.int64(0)
     n = list_direct(x, i, direct, first, active)
@@ -141,21 +153,48 @@ def add_candidates(batch, i, k, retrieval, scratch):
     return n
 
 
+@inner
+def rank_candidates(batch, i, h, candidates, n, logits, screen, shadow, best):
+    """Find the best k of the labels candidates[:n], int32, n at least k.
+
+    logits float32 are their scores by all axes of the Screen, h float32 (n_units,); best the labels int32 and
+    scores float32 (k,), empty.
+    """
+    labels, scores = best
+    for a in range(n):
+        insert_best(a, logits[a], labels, scores)
+    least = scores[-1]
+    for s in range(labels.shape[0]):
+        if least > -np.inf:
+            least = min(least, score_label(batch, i, h, np.int64(candidates[labels[s]])))
+    least = max(LOWEST, lowered(least))
+    labels[:] = 0
+    scores[:] = -np.inf
+    for a in range(n):
+        y = np.int64(candidates[a])
+        if logits[a] + slack_of(np.uint64(y), screen, shadow) < least:
+            continue
+        if not is_below(batch, i, h, y, logits[a], screen, shadow, least):
+            insert_best(y, score_label(batch, i, h, y), labels, scores)
+            least = max(least, lowered(scores[-1]))
+
+
 @njit
 def retrieve_rows(batch, start, stop, retrieval, scratch, labels, scores):
     """Rank, for the samples start to stop of the Batch, the candidates alone.
 
-    labels int32 and scores float32 (n_samples, k).
+    labels int32 and scores float32 (n_samples, k), empty.
     """
     screen, guess, candidates = retrieval.screen, scratch.guess, scratch.active.labels
+    logits, shadow = guess.logits, guess.shadow
     for i in range(start, stop):
-        forward(batch, i, guess.hidden)
+        h = cast_shadow(batch, i, screen, guess)
         n = add_candidates(batch, i, labels.shape[1], retrieval, scratch)
-        rest = start_guess(candidates, n, screen, guess)
+        score_rounded(shadow.along, candidates, n, screen, logits)
         for a in range(n):
-            guess.logits[a] += scratch.direct_scores[candidates[a]]
+            logits[a] += scratch.direct_scores[candidates[a]]
         clear_direct(batch.x, i, batch.network.direct, scratch.direct_scores)
-        rank_screened(batch, i, rest, candidates, n, screen, guess, (labels[i], scores[i]))
+        rank_candidates(batch, i, h, candidates, n, logits, screen, shadow, (labels[i], scores[i]))
 
 
 def retrieved_top_k(batch, k, retrieval, unused, n_jobs, report):
@@ -165,7 +204,7 @@ def retrieved_top_k(batch, k, retrieval, unused, n_jobs, report):
     ranking.
     """
     n_samples = batch.x.n_rows
-    labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
+    labels, scores = best = no_best(n_samples, k)
 
     def part(first, last):
         scratch = take(unused, lambda: make_scratch(retrieval, batch.network))
@@ -174,4 +213,4 @@ def retrieved_top_k(batch, k, retrieval, unused, n_jobs, report):
 
     rows = rows_of_round(retrieval.n_scored * retrieval.screen.axes.shape[0])
     run_in_rounds(part, n_samples, rows, n_jobs, report)
-    return labels, scores
+    return best

@@ -1,112 +1,276 @@
-"""A small copy of the output layer, which tells the labels that cannot be among the best k.
+"""Rankings by a small copy of the output layer, which tells the labels that cannot be among the best k.
 
-To rank one sample is to read all the weights once, and memory is what it waits for. The copy has the
-weights along the directions in which they are longest, in one byte each. With it go bounds of what it leaves
-out of a score: labels whose score may reach the k-th best are few, and only these are scored by the weights
-themselves. The best k are those of a full ranking.
+To rank a sample is to read all the weights once, and memory is what it waits for. The copy has the weights
+along the directions in which they are longest, in one byte each. All labels are scored along the first of
+these; with the score go bounds of what is left out. Labels that may still be among the best k are scored
+along the others too, and the few that remain by the weights themselves. The best k are those of a full
+ranking.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._core.best import CHUNK, holds_more, insert_best
-from sklearn_slide._core.compilation import inner, njit
+from sklearn_slide._core.best import insert_best, no_best
+from sklearn_slide._core.compilation import inner, njit, prefetch
 from sklearn_slide._core.direct import add_direct, add_direct_of
 from sklearn_slide._core.layers import forward
-from sklearn_slide._core.matrices import (
-    Quantized,
-    float_rows,
-    matrix_shape,
-    round_rows,
-    row_dot,
-    row_lengths,
-    vector_length,
-)
-from sklearn_slide._core.parallel import blocks, one_blas_thread, run_over_range, take
+from sklearn_slide._core.matrices import row_dot
+from sklearn_slide._core.parallel import BLAS_SPEED, rows_of_round, run_in_rounds, take
+from sklearn_slide._core.screen import GROUP, ROUNDING, Shadow, measure_reach, project
 
-# A wide margin for the rounding of sums of float32: a share of the sum, or of the lengths of two vectors.
-ROUNDING = np.float32(2.0**-16)
-
-# Directions that are kept. They are the principal axes of labels, spread evenly, with about so many weights.
-_N_AXES, _N_AXIS_WEIGHTS = 128, 2**20
-_LABELS_AT_ONCE = 8192
-
-
-class Screen(NamedTuple):
-    """Weights along some directions, rounded: A w_y = scales[y] * values[y], off by errors[y] at most.
-
-    The rest of w_y, at right angles to the directions, has length rests[y]. With r the length of the rest
-    of h, w_y . h is scales[y] * values[y] . A h, more or less errors[y] |h| + rests[y] r at most.
-    """
-
-    axes: np.ndarray  # A, float32 (n_axes, n_units), orthonormal rows
-    rounded: Quantized  # (n_labels, n_axes)
-    errors: np.ndarray  # float32 (n_labels,)
-    rests: np.ndarray  # float32 (n_labels,)
-    biases: np.ndarray  # float32 (n_labels,), a view of the network's
-    labels: np.ndarray  # int32 (n_labels,), all of them
-
-
-def make_screen(output, n_jobs):
-    """Make the Screen of the output Layer."""
-    weights = output.weights
-    n_labels, n_units = matrix_shape(weights)
-    step = max(1, n_labels * n_units // _N_AXIS_WEIGHTS)
-    some = np.concatenate([float_rows(weights, y, y + 1) for y in range(0, n_labels, step)])
-    with one_blas_thread():
-        axes = principal_axes(some)[:_N_AXES]
-    rounded = Quantized(np.empty((n_labels, len(axes)), dtype=np.int8), np.empty(n_labels, dtype=np.float32))
-    screen = Screen(
-        np.ascontiguousarray(axes, dtype=np.float32),
-        rounded,
-        *(np.empty(n_labels, dtype=np.float32) for _ in range(2)),
-        output.biases.ravel(),
-        np.arange(n_labels, dtype=np.int32),
-    )
-
-    def part(start, stop):
-        for first, last in blocks(start, stop, _LABELS_AT_ONCE):
-            rows = float_rows(weights, first, last)
-            along = rows @ screen.axes.T
-            rest = row_lengths(rows - along @ screen.axes)
-            round_rows(along, rounded.values[first:last], rounded.scales[first:last])
-            errors = row_lengths(along - float_rows(rounded, first, last))
-            screen.errors[first:last] = errors + ROUNDING * row_lengths(rows)
-            screen.rests[first:last] = rest
-
-    with one_blas_thread():
-        run_over_range(part, 0, n_labels, n_jobs, work=n_units * len(axes))
-    return screen
-
-
-def principal_axes(rows):
-    """Return the right singular vectors of rows, float32, the longest axis first, in rows of their own."""
-    if len(rows) < rows.shape[1]:
-        return np.linalg.svd(rows, full_matrices=False)[2]
-    # of many rows the eigenvectors of the product, in a tenth of the time
-    rows = rows.astype(np.float64)
-    return np.linalg.eigh(rows.T @ rows)[1][:, ::-1].T
+# Less than any score but that of a label that is not ranked.
+LOWEST = np.float32(-3e38)
+# Samples that tell whether the screen leaves few labels.
+_N_TRIED = 32
+_AHEAD = 12  # labels ahead of the one that is scored whose values memory is asked for
+# Labels beyond k that seem the best, and are scored along all axes to find k good ones.
+_MORE = 16
 
 
 @inner
-def project(h, axes, along, rest):
-    """Fill along, float32 (n_axes,), with A h, and rest with what that leaves of h; return the length of it.
+def score_first(along, screen, logits):
+    """Fill logits, float32 (64 n_groups,), with scores along the first axes, without direct weights.
 
-    h and rest float32 (n_units,).
+    along, float32 (n_axes,), is A h.
     """
-    for t in range(axes.shape[0]):
-        z = np.float32(0.0)
-        for u in range(h.shape[0]):
-            z += axes[t, u] * h[u]
-        along[t] = z
-    for u in range(h.shape[0]):
-        rest[u] = h[u]
-    for t in range(axes.shape[0]):
-        z = along[t]
-        for u in range(h.shape[0]):
-            rest[u] -= z * axes[t, u]
-    return vector_length(rest)
+    first, scales, biases, n_first = screen.first, screen.rounded.scales, screen.biases, screen.first.shape[1]
+    n_fours = n_first - n_first % 4
+    for g in range(first.shape[0]):
+        start = g * GROUP
+        sums = logits[start : start + GROUP]
+        for s in range(GROUP):
+            sums[s] = np.float32(0.0)
+        for t in range(0, n_fours, 4):
+            a0, a1, a2, a3 = along[t], along[t + 1], along[t + 2], along[t + 3]
+            for s in range(GROUP):
+                one = a0 * np.float32(first[g, t, s]) + a1 * np.float32(first[g, t + 1, s])
+                two = a2 * np.float32(first[g, t + 2, s]) + a3 * np.float32(first[g, t + 3, s])
+                sums[s] += one + two
+        for t in range(n_fours, n_first):
+            for s in range(GROUP):
+                sums[s] += along[t] * np.float32(first[g, t, s])
+        for s in range(GROUP):
+            sums[s] = sums[s] * scales[start + s] + biases[start + s]
+
+
+@inner
+def score_rest(y, start, along, rounded):
+    """Compute what the axes from start on add to the score of label y, float32; along float32 (n_axes,)."""
+    values, z = rounded.values, np.float32(0.0)
+    for t in range(start, along.shape[0]):
+        z += np.float32(values[y, t]) * along[t]
+    return rounded.scales[y] * z
+
+
+@inner
+def lowered(score):
+    """Return a little less than a score, float32: what rounds in sums with a bias stays above it."""
+    return score - ROUNDING * (np.float32(1.0) + abs(score))
+
+
+@inner
+def score_label(batch, i, h, y):
+    """Compute the score of label y for sample i by the weights; h float32 (n_units,)."""
+    output = batch.network.output
+    z = row_dot(output.weights, y, h) + output.biases[y, 0]
+    return add_direct_of(batch.x, i, batch.network.direct, y, z)
+
+
+@inner
+def list_above(logits, reach, slacks, least, found):
+    """List those labels whose score may be least or more; return their number.
+
+    logits, float32 (64 n_groups,), are scores by the first axes, found int32 (64 n_groups,).
+    """
+    errors, lengths, rests, n = slacks[0], slacks[1], slacks[2], 0
+    of_error, of_length, of_rest = reach[0], reach[1], reach[2]
+    for g in range(logits.shape[0] // GROUP):
+        start, any_above = g * GROUP, np.int32(0)
+        # a loop of so many steps always, without a branch: vector units take it
+        for s in range(GROUP):
+            a = start + s
+            z = logits[a] + of_error * errors[a] + of_length * lengths[a] + of_rest * rests[a]
+            any_above |= np.int32(z >= least)
+        if any_above:
+            for a in range(start, start + GROUP):
+                z = logits[a] + of_error * errors[a] + of_length * lengths[a] + of_rest * rests[a]
+                if z >= least:
+                    found[n] = a
+                    n += 1
+    return n
+
+
+@inner
+def insert_above(logits, labels, scores):
+    """Insert labels by logits, float32 (64 n_groups,), into the best, labels int32 and scores float32."""
+    for g in range(logits.shape[0] // GROUP):
+        start, any_above, last = g * GROUP, np.int32(0), scores[-1]
+        for s in range(GROUP):
+            any_above |= np.int32(logits[start + s] > last)
+        if any_above:
+            for a in range(start, start + GROUP):
+                if logits[a] > scores[-1]:
+                    insert_best(a, logits[a], labels, scores)
+
+
+@inner
+def least_of_promising(batch, i, h, logits, screen, shadow, best):
+    """Return the lowest score of k labels that seem the best, or -inf if there are not so many.
+
+    best, the labels int32 and scores float32 (k,), is empty, and is so again afterwards.
+    """
+    (labels, scores), n_first = best, screen.first.shape[1]
+    top = np.zeros(labels.shape[0] + _MORE, dtype=np.int32)
+    top_logits = np.full(top.shape[0], -np.inf, dtype=np.float32)
+    insert_above(logits, top, top_logits)
+    for s in range(top.shape[0]):
+        y, z = np.int64(top[s]), top_logits[s]
+        if z > -np.inf:
+            insert_best(y, z + score_rest(y, n_first, shadow.along, screen.rounded), labels, scores)
+    least = scores[-1]
+    for s in range(labels.shape[0]):
+        if least > -np.inf:
+            least = min(least, score_label(batch, i, h, np.int64(labels[s])))
+    labels[:] = 0
+    scores[:] = -np.inf
+    return least
+
+
+@inner
+def slack_of(y, screen, shadow):
+    """Bound how far the score of label y, uint64, may be from that by all axes, float32."""
+    slacks, reach, y = screen.slacks_of.ravel(), shadow.reach, y * np.uint64(4)
+    return reach[0] * slacks[y] + reach[1] * slacks[y + np.uint64(1)] + reach[3] * slacks[y + np.uint64(2)]
+
+
+@inner
+def keep_above(logits, screen, shadow, least, found, n):
+    """Keep those of the labels found[:n], int32, whose score by all axes may be least; return their number.
+
+    logits, float32 (64 n_groups,), are scores by the first axes, and of labels found by all axes afterwards.
+    """
+    values, slacks, n_kept = screen.rounded.values.ravel(), screen.slacks_of.ravel(), 0
+    n_axes, n_first = screen.axes.shape[0], screen.first.shape[1]
+    along = shadow.along
+    for f in range(n):
+        ahead = np.uint64(found[min(f + _AHEAD, n - 1)])
+        prefetch(values, ahead * np.uint64(n_axes) + np.uint64(n_first))
+        prefetch(slacks, ahead * np.uint64(4))
+        y = np.uint64(found[f])
+        z, row = np.float32(0.0), y * np.uint64(n_axes)
+        for t in range(n_first, n_axes):
+            z += np.float32(values[row + np.uint64(t)]) * along[t]
+        z = logits[y] + slacks[y * np.uint64(4) + np.uint64(3)] * z
+        logits[y] = z
+        found[n_kept] = y
+        n_kept += np.int64(z + slack_of(y, screen, shadow) >= least)
+    return n_kept
+
+
+@inner
+def is_below(batch, i, h, y, z, screen, shadow, least):
+    """Tell whether label y has less than the score least; z is its score by all axes; h float32 (n_units,).
+
+    It is known without a search for direct weights, which takes longer than a row of the weights.
+    """
+    if batch.network.direct is None:
+        return False
+    z += row_dot(batch.network.output.weights, y, h) - score_rest(y, 0, shadow.along, screen.rounded)
+    return z + np.float32(2.0) * shadow.reach[1] * screen.slacks_of[y, 1] < least
+
+
+@inner
+def rank_scored(batch, i, h, screen, guess, best):
+    """Find the best k of sample i, whose scores by the first axes, without direct weights, are guess.logits.
+
+    h float32 (n_units,); best the labels int32 and scores float32 (k,), empty. Return how many labels were
+    scored by all axes, and how many by the weights.
+    """
+    (labels, scores), logits, shadow, found = best, guess.logits, guess.shadow, guess.found
+    add_direct(batch.x, i, batch.network.direct, np.int64(0), logits)
+    least = max(LOWEST, lowered(least_of_promising(batch, i, h, logits, screen, shadow, best)))
+    n_found = list_above(logits, shadow.reach, screen.slacks, least, found)
+    n_kept = keep_above(logits, screen, shadow, least, found, n_found)
+    for f in range(n_kept):
+        y = np.int64(found[f])
+        if not is_below(batch, i, h, y, logits[y], screen, shadow, least):
+            insert_best(y, score_label(batch, i, h, y), labels, scores)
+            least = max(least, lowered(scores[-1]))
+    return n_found, n_kept
+
+
+class Guess(NamedTuple):
+    """What one worker writes on while it screens the labels of a sample."""
+
+    hidden: np.ndarray  # float32, the scratch of forward
+    shadow: Shadow
+    logits: np.ndarray  # float32 (64 n_groups,), scores by the copy
+    found: np.ndarray  # int32 (64 n_groups,), labels that may be among the best
+
+
+def make_guess(network, screen):
+    """Allocate the Guess of one worker."""
+    n_padded = len(screen.biases)
+    return Guess(
+        np.empty(network.hidden_shape, dtype=np.float32),
+        Shadow(np.empty(len(screen.axes), dtype=np.float32), np.empty(4, dtype=np.float32)),
+        np.empty(n_padded, dtype=np.float32),
+        np.empty(n_padded, dtype=np.int32),
+    )
+
+
+@inner
+def cast_shadow(batch, i, screen, guess):
+    """Compute the hidden vector of sample i and guess.shadow of it; return the vector, float32 (n_units,)."""
+    forward(batch, i, guess.hidden)
+    h, shadow = guess.hidden[-1, : screen.axes.shape[1]], guess.shadow
+    project(h, screen.axes, shadow.along)
+    measure_reach(batch.x, i, h, shadow.along, screen.first.shape[1], shadow.reach)
+    return h
+
+
+@njit
+def rank_rows(batch, start, stop, screen, guess, labels, scores):
+    """Rank every label for the samples start to stop of a Batch; return the sums of what rank_scored returns.
+
+    labels int32 and scores float32 (n_samples, k), empty.
+    """
+    n_found, n_kept = 0, 0
+    for i in range(start, stop):
+        h = cast_shadow(batch, i, screen, guess)
+        score_first(guess.shadow.along, screen, guess.logits)
+        counts = rank_scored(batch, i, h, screen, guess, (labels[i], scores[i]))
+        n_found, n_kept = n_found + counts[0], n_kept + counts[1]
+    return n_found, n_kept
+
+
+def screened_top_k(batch, k, screen, unused, n_jobs, report):
+    """Rank every label; return labels int32 and scores float32, (n_samples, k), the same as exact_top_k.
+
+    unused is a list of Guess that threads take from and put back to; report(number of samples) is called from
+    time to time.
+    """
+    labels, scores = best = no_best(batch.x.n_rows, k)
+
+    def part(start, stop):
+        guess = take(unused, lambda: make_guess(batch.network, screen))
+        rank_rows(batch, start, stop, screen, guess, labels, scores)
+        unused.append(guess)
+
+    rows = rows_of_round(batch.network.n_labels * screen.first.shape[1] / BLAS_SPEED)
+    run_in_rounds(part, batch.x.n_rows, rows, n_jobs, report)
+    return best
+
+
+def saves_time(batch, k, screen):
+    """Tell by some samples whether the Screen ranks labels sooner than products of all weights."""
+    n_tried, n_labels, n_units = min(batch.x.n_rows, _N_TRIED), batch.network.n_labels, batch.network.n_units
+    n_axes, n_first = len(screen.axes), screen.first.shape[1]
+    guess = make_guess(batch.network, screen)
+    n_found, n_kept = rank_rows(batch, 0, n_tried, screen, guess, *no_best(n_tried, k))
+    more = BLAS_SPEED * (n_found * (n_axes - n_first) + n_kept * n_units)
+    return more < n_tried * n_labels * (n_units - n_first)
 
 
 @inner
@@ -136,105 +300,3 @@ def score_rounded(h, candidates, n, screen, logits):
         for u in range(n_axes):
             z += np.float32(values[y, u]) * h[u]
         logits[a] = scales[y] * z + biases[y]
-
-
-@inner
-def score_label(batch, i, h, y):
-    """Compute the score of label y for sample i by the weights; h float32 (n_units,)."""
-    output = batch.network.output
-    z = row_dot(output.weights, y, h) + output.biases[y, 0]
-    return add_direct_of(batch.x, i, batch.network.direct, y, z)
-
-
-class Guess(NamedTuple):
-    """What one worker writes on while it screens the labels of a sample."""
-
-    hidden: np.ndarray  # float32, the scratch of forward
-    along: np.ndarray  # float32 (n_axes,), A h
-    rest: np.ndarray  # float32 (n_units,), what that leaves of h
-    logits: np.ndarray  # float32 (n_labels,), the rounded scores
-    bounds: np.ndarray  # float32 (n_labels,), what the scores are at most
-
-
-def make_guess(network, screen):
-    """Allocate the Guess of one worker."""
-    return Guess(
-        np.empty(network.hidden_shape, dtype=np.float32),
-        *(np.empty(n, dtype=np.float32) for n in screen.axes.shape),
-        np.empty(network.n_labels, dtype=np.float32),
-        np.empty(network.n_labels, dtype=np.float32),
-    )
-
-
-@inner
-def start_guess(candidates, n, screen, guess):
-    """Score candidates[:n], int32, by the last row of guess.hidden, roughly and without direct weights.
-
-    Return the length of what the axes leave of that hidden vector.
-    """
-    rest = project(guess.hidden[-1, : screen.axes.shape[1]], screen.axes, guess.along, guess.rest)
-    score_rounded(guess.along, candidates, n, screen, guess.logits)
-    return rest
-
-
-@inner
-def rank_screened(batch, i, rest, candidates, n, screen, guess, best):
-    """Find the best k of the labels candidates[:n], n at least k, given their rounded scores guess.logits.
-
-    candidates int32, rest the length of what the axes leave of h, best the labels int32 (k,) and scores
-    float32 (k,).
-    """
-    labels, scores = best
-    logits, bounds, h = guess.logits, guess.bounds, guess.hidden[-1, : screen.axes.shape[1]]
-    length = vector_length(h)
-    labels[:] = 0
-    scores[:] = -np.inf
-    for start in range(0, n, CHUNK):
-        stop = min(start + CHUNK, n)
-        if holds_more(logits, start, stop, scores[-1]):
-            for a in range(start, stop):
-                if logits[a] > scores[-1]:
-                    insert_best(a, logits[a], labels, scores)
-    for a in range(n):
-        y = candidates[a]
-        bounds[a] = logits[a] + screen.errors[y] * length + screen.rests[y] * rest
-    # k labels have at least the score `least`, and so has the k-th best. None of these k falls below its
-    # bound, not even if the weights are trained meanwhile.
-    least = np.float32(np.inf)
-    for s in range(labels.shape[0]):
-        a = labels[s]
-        least = min(least, bounds[a], score_label(batch, i, h, np.int64(candidates[a])))
-    least -= ROUNDING * (np.float32(1.0) + abs(least))
-    labels[:] = 0
-    scores[:] = -np.inf
-    for start in range(0, n, CHUNK):
-        stop = min(start + CHUNK, n)
-        if holds_more(bounds, start, stop, least):
-            for a in range(start, stop):
-                y = np.int64(candidates[a])
-                if bounds[a] >= least:
-                    insert_best(y, score_label(batch, i, h, y), labels, scores)
-
-
-@njit
-def rank_rows(batch, screen, guess, labels, scores):
-    """Rank every label for each sample of the Batch; labels int32 and scores float32 (n_samples, k)."""
-    n_labels = screen.labels.shape[0]
-    for i in range(labels.shape[0]):
-        forward(batch, i, guess.hidden)
-        rest = start_guess(screen.labels, n_labels, screen, guess)
-        add_direct(batch.x, i, batch.network.direct, np.int64(0), guess.logits)
-        rank_screened(batch, i, rest, screen.labels, n_labels, screen, guess, (labels[i], scores[i]))
-
-
-def screened_top_k(batch, k, screen, unused):
-    """Rank every label, sample by sample; return labels int32 and scores float32, (n_samples, k).
-
-    unused is a list of Guess that threads take from and put back to.
-    """
-    n_samples = batch.x.n_rows
-    labels, scores = np.empty((n_samples, k), dtype=np.int32), np.empty((n_samples, k), dtype=np.float32)
-    guess = take(unused, lambda: make_guess(batch.network, screen))
-    rank_rows(batch, screen, guess, labels, scores)
-    unused.append(guess)
-    return labels, scores
