@@ -24,7 +24,7 @@ from sklearn_slide._core.active_set import (  # noqa: E402
 from sklearn_slide._core.direct import match_direct, update_direct  # noqa: E402
 from sklearn_slide._core.hashing import hash_vector  # noqa: E402
 from sklearn_slide._core.layers import backward_hidden, backward_output, forward, score_labels  # noqa: E402
-from sklearn_slide._core.losses import compute_residuals, round_small  # noqa: E402
+from sklearn_slide._core.losses import compute_residuals, list_nonzero, round_small  # noqa: E402
 from sklearn_slide._core.random_numbers import start_shared_stream, start_stream  # noqa: E402
 from sklearn_slide._core.sgd import GROUP, make_scratch  # noqa: E402
 from sklearn_slide._labels import encode_indicator  # noqa: E402
@@ -54,6 +54,7 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
     active, activity, lookups, matches = scratch.active, scratch.activity, scratch.lookups, scratch.matches
     h, labels, logits, residuals = activity.hidden[-1], active.labels, scratch.logits, scratch.residuals
     state, direct, of_labels = engine.state, network.direct, engine.state.output.weights
+    nonzero, m = scratch.nonzero, 0
     total_active, total_updated, total_pairs, total_matches, n_matches = 0, 0, 0, 0, 0
     for i in range(n_samples):
         start_stream(active.stream, 1, 1, i)
@@ -81,14 +82,14 @@ def first_stages(samples, engine, scratch, n_samples, n_stages, rate):
             compute_residuals(engine.loss, logits, labels, n, n_true, residuals)
             round_small(residuals, labels, n, engine.least_residual, active.stream[0])
         if n_stages > 8:
-            backward_output(labels, n, residuals, network.output, state.output, rate, activity)
+            m, output = list_nonzero(residuals, labels, n, nonzero), network.output
+            backward_output(nonzero.labels, m, nonzero.residuals, output, state.output, rate, activity)
+            total_updated += m
         if n_stages > 9:
             backward_hidden(engine.batch, i, state, rate, activity)
         if n_stages > 10:
-            update_direct(direct, of_labels, labels, n, residuals, rate, matches, n_matches)
+            update_direct(direct, of_labels, nonzero, m, n, rate, matches, n_matches)
             total_matches += n_matches
-            for a in range(n):
-                total_updated += residuals[a] != 0.0
             for p in range(x.indptr[i], x.indptr[i + 1]):
                 total_pairs += direct.indptr[x.indices[p] + 1] - direct.indptr[x.indices[p]]
         total_active += n

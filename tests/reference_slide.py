@@ -62,11 +62,15 @@ class Slide:
     def looked_up(self, h, stream, active):
         """Yield labels of the buckets of h, by the way of selection."""
         codes = self.hash(h)
-        order = stream.permutation(len(codes))
         if self.lsh["selection"] == "vanilla":
-            for t in order:
+            left = list(range(len(codes)))
+            while left:  # the one drawn gives its place to the first
+                place = stream.below(len(left))
+                left[0], left[place] = left[place], left[0]
+                t = left.pop(0)
                 yield from self.read(t, codes[t], stream)
             return
+        order = stream.permutation(len(codes))
         counts = {}
         for t in order:
             for y in self.read(t, codes[t], stream):
@@ -99,7 +103,7 @@ class Slide:
         with_labels = [[other for other in samples if self.labels[other]] for samples in having]
         others = [stream.choice(some or samples) for some, samples in zip(with_labels, having, strict=True)]
         drawn = []
-        for labels in (self.labels[other] for other in others if self.labels[other]):
+        for labels in (self.labels[other] for other in others):
             start = stream.below(len(labels))
             drawn += (labels[start:] + labels[:start])[:4]
         return drawn[:n_labels]

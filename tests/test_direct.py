@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_slide import SlideClassifier
 from sklearn_slide._core import direct as kernels
 from sklearn_slide._core.direct import make_matches
+from sklearn_slide._core.losses import Nonzero
 from sklearn_slide._core.matrices import Quantized
 from sklearn_slide._core.optimizers import SOLVERS
 from sklearn_slide._first_weights import find_pairs
@@ -124,11 +125,14 @@ def test_matched_weights_step_against_their_gradients(arrays, samples, direct):
     state.sums[:] = np.linspace(0.25, 4, N_LABELS)
     active = np.array([5, 0, 17, 11, 3], dtype=np.int32)
     residuals = np.array([-0.5, 0.25, 0, 1, 0.75, 9], dtype=np.float32)
+    slots = np.array([0, 1, 3, 4, 2], dtype=np.int32)  # the last one is beyond those listed
+    nonzero = Nonzero(slots, active[slots], residuals[slots])
     matches = make_matches(samples.x, direct, N_LABELS, 5)
+    matches.factors[:] = 7  # what they were before does not count
     logits = np.zeros(5, dtype=np.float32)
     for i in range(X.shape[0]):
         n = match_direct(samples.x, i, direct, active, 5, matches, logits)
-        update_direct(direct, state, active, 5, residuals, np.float32(0.1), matches, n)
+        update_direct(direct, state, nonzero, 4, 5, np.float32(0.1), matches, n)
         gradient = np.zeros(N_LABELS)
         gradient[active] = residuals[:5]
         expected -= paired * np.outer(X[[i]].toarray(), 0.1 * 4 * gradient / np.sqrt(state.sums))

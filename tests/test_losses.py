@@ -7,6 +7,7 @@ import pytest
 import reference
 from helpers import callable_kernel
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
 from sklearn.metrics import log_loss
 
 from sklearn_slide._core import losses
@@ -14,6 +15,7 @@ from sklearn_slide._core.losses import LOSSES, OUTPUT_ACTIVATIONS, check_losses
 
 compute_residuals = callable_kernel(losses.compute_residuals)
 round_small = callable_kernel(losses.round_small)
+list_nonzero = callable_kernel(losses.list_nonzero)
 
 LABELS = np.array([7, 2, 9, 0, 4, 6, 1, 3], dtype=np.int32)
 
@@ -40,6 +42,26 @@ def test_agree_with_reference(loss, n_true, label_weights):
     expected, expected_residuals = reference.loss_and_residuals(logits, target, loss, weights)
     assert_allclose(value, expected, rtol=1e-5)
     assert_allclose(residuals, expected_residuals, rtol=1e-4, atol=1e-6)
+
+
+def test_sigmoid_of_any_logits_is_near_its_formula():
+    n = 2500  # more than one product has factors
+    labels = np.arange(n, dtype=np.int32)
+    logits = np.concatenate([np.linspace(-100, 100, n - 4), [-1e30, -np.inf, 0.0, 0.0]]).astype(np.float32)
+    residuals = np.empty(n, dtype=np.float32)
+    value = compute_residuals(LOSSES["sigmoid"](None), logits, labels, n - 1, 0, residuals[:-1])
+    exact = logits[:-1].astype(float)
+    assert_allclose(residuals[:-1], expit(exact), rtol=1e-5, atol=1e-37)
+    assert_allclose(value, np.logaddexp(0, exact).sum(), rtol=1e-5)
+
+
+def test_residuals_that_are_not_zero_are_listed_in_order():
+    residuals = np.array([0.5, 0, -0.0, -1e-30, 0, np.nan, 2, 3], dtype=np.float32)
+    nonzero = losses.make_nonzero(7)
+    assert list_nonzero(residuals, LABELS, 7, nonzero) == 4
+    assert_array_equal(nonzero.slots[:4], [0, 3, 5, 6])
+    assert_array_equal(nonzero.labels[:4], LABELS[[0, 3, 5, 6]])
+    assert_array_equal(nonzero.residuals[:4], residuals[[0, 3, 5, 6]])
 
 
 @pytest.mark.parametrize("sign", [1, -1])

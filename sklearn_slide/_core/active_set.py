@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_slide._core.compilation import by_type, inner
+from sklearn_slide._core.compilation import by_type, inner, prefetch
 from sklearn_slide._core.random_numbers import random_below
 from sklearn_slide._core.tables import read_bucket
 
@@ -104,6 +104,7 @@ class ActiveSet(NamedTuple):
     mark: np.ndarray  # int32 (1,), raised for each sample
     stamps: np.ndarray  # int32 (n_labels,): the mark of the last sample in which a label was active
     drawn: np.ndarray  # int64 (capacity,), what the draws of co-occurring labels have come to
+    places: np.ndarray  # int64 (capacity,), where the first labels of these draws lie
     stream: np.ndarray  # uint64 (1,), the sample's random numbers
     shared: np.ndarray  # uint64 (1,), those that it has in common with its neighbours
 
@@ -116,6 +117,7 @@ def make_active_set(n_labels, capacity):
         mark=np.zeros(1, dtype=np.int32),
         stamps=np.zeros(n_labels, dtype=np.int32),
         drawn=np.zeros(capacity, dtype=np.int64),
+        places=np.zeros(capacity, dtype=np.int64),
         stream=np.zeros(1, dtype=np.uint64),
         shared=np.zeros(1, dtype=np.uint64),
     )
@@ -186,9 +188,14 @@ def add_hashed(selection, codes, tables, limit, n, active, candidates):
 
 @add_hashed.register(Vanilla)
 def add_as_met(selection, codes, tables, limit, n, active, candidates):
-    """Append labels bucket by bucket."""
-    shuffle(candidates.table_order, active.stream)
-    for t in candidates.table_order:
+    """Append labels bucket by bucket, of tables in random order: most samples need one or two of them."""
+    order = candidates.table_order
+    for t in range(order.shape[0]):
+        order[t] = t
+    for k in range(order.shape[0]):
+        s = k + random_below(active.stream, order.shape[0] - k)
+        order[k], order[s] = order[s], order[k]
+        t = order[k]
         size = read_bucket(tables, t, codes[t], selection.bucket_size, active.stream, candidates.bucket)
         for b in range(size):
             if n >= limit:
@@ -274,7 +281,7 @@ def add_cooccurring(x, y, rows_with, i, limit, n, active):
     Pattern, rows_with Pattern (n_features, n_samples): the samples that have a feature. There are limit - n
     labels at most. The draws take each step together, so that memory delivers what they read side by side.
     """
-    drawn, left = active.drawn, limit - n
+    drawn, places, left = active.drawn, active.places, limit - n
     first, n_features = x.indptr[i], x.indptr[i + 1] - x.indptr[i]
     if n_features == 0:
         return n
@@ -288,9 +295,12 @@ def add_cooccurring(x, y, rows_with, i, limit, n, active):
         drawn[d] = rows_with.indices[drawn[d]]
     for d in range(n_draws):
         start, stop = y.indptr[drawn[d]], y.indptr[drawn[d] + 1]
+        places[d] = start + random_below(active.stream, stop - start)
+        prefetch(y.indices, places[d])
+    for d in range(n_draws):
+        start, stop = y.indptr[drawn[d]], y.indptr[drawn[d] + 1]
         if stop > start:
-            q = start + random_below(active.stream, stop - start)
-            n_taken = min(RUN, stop - start, left)
+            q, n_taken = places[d], min(RUN, stop - start, left)
             left -= n_taken
             for _ in range(n_taken):
                 n = add_label(np.int64(y.indices[q]), n, active)

@@ -27,7 +27,7 @@ _OPTIONS = {
 # Without the glue that lets Python and C call a kernel: a quarter of the time of compilation. Inlined, lest
 # a process that compiles a kernel links it to other copies of its parts than one that loads it, which may
 # round otherwise.
-_INNER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+INNER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 
 def njit(function):
@@ -37,7 +37,7 @@ def njit(function):
 
 def inner(function):
     """Compile a kernel that other kernels call, and Python never."""
-    return _compile(function, _INNER_OPTIONS)
+    return _compile(function, INNER_OPTIONS)
 
 
 def _compile(function, options):
@@ -156,7 +156,7 @@ def by_type(stub):
     if numba.config.DISABLE_JIT:
         stub = chosen
     else:
-        overload(stub, strict=False, jit_options=_INNER_OPTIONS)(choose)
+        overload(stub, strict=False, jit_options=INNER_OPTIONS)(choose)
     stub.register, stub.kernels = register, kernels
     return stub
 
@@ -192,9 +192,28 @@ def _prefetch(typing_context, array, place):
     return types.void(array, place), generate
 
 
-@overload(prefetch, strict=False, jit_options=_INNER_OPTIONS)
+@overload(prefetch, strict=False, jit_options=INNER_OPTIONS)
 def _use_prefetch(array, place):
     return lambda array, place: _prefetch(array, place)
+
+
+def float_of_bits(bits):
+    """Return the float32 of these bits, int32."""
+
+
+@intrinsic
+def _float_of_bits(typing_context, bits):
+    """Make no instruction: to the processor both are the same."""
+
+    def generate(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@overload(float_of_bits, strict=False, jit_options=INNER_OPTIONS)
+def _use_float_of_bits(bits):
+    return lambda bits: _float_of_bits(bits)
 
 
 def as_writable(state):

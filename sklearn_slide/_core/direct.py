@@ -134,41 +134,55 @@ def match_direct(x, i, direct, labels, n_active, matches, logits):
         prefetch_range(listed, start, stop)
     for a in range(n_active):
         flags[labels[a]], slots[labels[a]] = 1, a
+    pairs = matches.pairs
     # unsigned, for Numba asks of each signed index whether it counts from the end
-    n, one = np.uint64(0), np.uint64(1)
+    n, one, two, three, four = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
     for p in range(x.indptr[i], x.indptr[i + 1]):
         first, value = n, x.data[p]
         q, stop = np.uint64(direct.indptr[x.indices[p]]), np.uint64(direct.indptr[x.indices[p] + 1])
-        # without a branch: most labels are not active, and a processor that guesses wrong loses ten steps
+        # without a branch: most labels are not active, and a processor that guesses wrong loses ten steps;
+        # four at a time, whose flags are read side by side before any place depends on them
+        while q + four <= stop:
+            f0, f1 = flags[np.uint64(listed[q])], flags[np.uint64(listed[q + one])]
+            f2, f3 = flags[np.uint64(listed[q + two])], flags[np.uint64(listed[q + three])]
+            n1 = n + np.uint64(f0)
+            n2 = n1 + np.uint64(f1)
+            n3 = n2 + np.uint64(f2)
+            pairs[n], pairs[n1], pairs[n2], pairs[n3] = q, q + one, q + two, q + three
+            n = n3 + np.uint64(f3)
+            q += four
         while q < stop:
-            matches.pairs[n] = q
+            pairs[n] = q
             n += np.uint64(flags[np.uint64(listed[q])])
             q += one
         m = first
         while m < n:
-            q = np.uint64(matches.pairs[m])
+            q = np.uint64(pairs[m])
             matches.actives[m], matches.values[m] = slots[np.uint64(listed[q])], value
             prefetch(weights, q)
             m += one
     for m in range(np.int64(n)):
-        logits[np.uint64(matches.actives[m])] += matches.values[m] * weights[np.uint64(matches.pairs[m])]
+        logits[np.uint64(matches.actives[m])] += matches.values[m] * weights[np.uint64(pairs[m])]
     for a in range(n_active):
         flags[labels[a]] = 0
     return np.int64(n)
 
 
 @inner
-def update_direct(direct, state, labels, n_active, residuals, rate, matches, n_matches):
+def update_direct(direct, state, nonzero, n_nonzero, n_active, rate, matches, n_matches):
     """Step the direct weights that were matched against their gradients.
 
     A pair of label y with residual r and of feature j: w -= rate * gain * r * x_ij / sqrt(s), with s the
-    accumulator of the label's row in the output layer, whose solver's state is given, or 1 for Adam. labels
-    int32 and residuals float32 (n_active,).
+    accumulator of the label's row in the output layer, whose solver's state is given, or 1 for Adam. nonzero
+    Nonzero, whose slots are below n_active.
     """
     if direct is None:
         return
-    rate = rate * direct.gain
+    factors, rate = matches.factors, rate * direct.gain
     for a in range(n_active):
-        matches.factors[a] = direct_factor(state, labels[a], rate * residuals[a])
+        factors[a] = np.float32(0.0)
+    for b in range(n_nonzero):
+        factors[nonzero.slots[b]] = direct_factor(state, nonzero.labels[b], rate * nonzero.residuals[b])
     for m in range(n_matches):
-        direct.weights[matches.pairs[m]] -= matches.factors[matches.actives[m]] * matches.values[m]
+        factor = factors[np.uint64(matches.actives[m])]
+        direct.weights[np.uint64(matches.pairs[m])] -= factor * matches.values[m]

@@ -7,10 +7,14 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from sklearn_slide._core.compilation import by_type, check_complete, inner
+from sklearn_slide._core.compilation import INNER_OPTIONS, by_type, check_complete, float_of_bits, inner
 from sklearn_slide._core.random_numbers import mix
+
+_FACTORS = 1000  # of at most 2, whose product is finite
 
 SIGMOID_BIAS = -8.0  # the first bias of labels: nearly all labels of a sample are false
 
@@ -85,6 +89,20 @@ class SigmoidSoftmax(NamedTuple):
 # Residuals below least_residual are rounded at random. Those of softmax alone are not: a true label has
 # one over the number of true ones.
 LOSSES = {"sigmoid": Sigmoid, "softmax": Softmax, "sigmoid+softmax": SigmoidSoftmax}
+
+
+class Nonzero(NamedTuple):
+    """The active labels of a sample whose residuals are not 0."""
+
+    slots: np.ndarray  # int32 (capacity,), where they stand in the active set
+    labels: np.ndarray  # int32 (capacity,)
+    residuals: np.ndarray  # float32 (capacity,)
+
+
+def make_nonzero(capacity):
+    """Allocate a Nonzero for up to capacity labels."""
+    slots, labels = np.zeros((2, capacity), dtype=np.int32)
+    return Nonzero(slots, labels, np.zeros(capacity, dtype=np.float32))
 
 
 @by_type
@@ -162,32 +180,74 @@ def round_small(residuals, labels, n, least, key):
 
 
 @inner
+def list_nonzero(residuals, labels, n, nonzero):
+    """List those of residuals[:n], float32, that are not 0, with slots and labels; return their number."""
+    n_nonzero = 0
+    for a in range(n):
+        # without a branch: which ones are 0 cannot be guessed
+        nonzero.slots[n_nonzero], nonzero.labels[n_nonzero] = a, labels[a]
+        nonzero.residuals[n_nonzero] = residuals[a]
+        n_nonzero += np.int64(residuals[a] != 0.0)
+    return n_nonzero
+
+
+def exp_of_negative(x):
+    """Compute exp(x) for x <= 0."""
+    return np.exp(x)
+
+
+@overload(exp_of_negative, strict=False, jit_options=INNER_OPTIONS)
+def _choose_exp(x):
+    return _exp_of_single if x == types.float32 else lambda x: np.exp(x)
+
+
+def _exp_of_single(x):
+    """Compute exp(x), float32, in a form without a call, which loops over vectors can take.
+
+    exp(x) = 2**k exp(r), |r| <= log(2) / 2, with a polynomial for exp(r): the relative error is below 1e-5.
+    What is below exp(-87), nearly the least normal number, becomes that.
+    """
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # not a maximum, which could lose not-a-number
+    k = np.int32(x * np.float32(1 / np.log(2)) - np.float32(0.5))
+    r = x - np.float32(k) * np.float32(np.log(2))
+    p = np.float32(1 / 720) * r + np.float32(1 / 120)
+    p = p * r + np.float32(1 / 24)
+    p = p * r + np.float32(1 / 6)
+    p = p * r + np.float32(1 / 2)
+    p = p * r + np.float32(1)
+    p = p * r + np.float32(1)
+    return p * float_of_bits((k + np.int32(127)) << np.int32(23))
+
+
+@inner
 def add_sigmoid_residuals(logits, labels, n_active, n_true, share, label_weights, residuals):
     """Binary cross-entropy of each label: loss = sum of softplus(z) - target z, times w for a true label.
 
     Add share times the derivatives, sigmoid(z) - target, times w for a true label, to the residuals.
     """
-    loss, product = 0.0, 1.0
-    for a in range(n_active):
+    zero, one, loss = np.float32(0.0), np.float32(1.0), 0.0
+    for first in range(0, n_active, _FACTORS):
+        # slices, for Numba does not see that places from first on are not negative, and then takes no vectors
+        some_logits = logits[first : min(first + _FACTORS, n_active)]
+        some_residuals, product = residuals[first : first + len(some_logits)], 1.0
+        for a in range(len(some_logits)):
+            z = some_logits[a]
+            e = exp_of_negative(-abs(z))
+            # both forms avoid the exponential of a large positive number
+            some_residuals[a] += share * ((one if z >= 0 else e) / (one + e))
+            # softplus(z) = max(z, 0) + log(1 + e): one logarithm of a product takes less time than many
+            loss += zero if z < 0 else z
+            product *= 1.0 + e
+        loss += np.log(product)
+    for a in range(n_true):
         z = logits[a]
-        e = np.exp(-abs(z))
-        # both forms avoid the exponential of a large positive number
-        p = np.float32(1.0) / (np.float32(1.0) + e) if z >= 0 else e / (np.float32(1.0) + e)
-        # softplus(z) = max(z, 0) + log(1 + e): a logarithm of products takes less time than many logarithms
-        loss += max(z, np.float32(0.0))
-        product *= 1.0 + e
-        if product > 1e200:
-            loss += np.log(product)
-            product = 1.0
-        if a < n_true:
-            loss -= z
-            p -= np.float32(1.0)
-            if label_weights is not None:
-                w = label_weights[labels[a]]
-                loss += (w - 1.0) * (max(-z, np.float32(0.0)) + np.log1p(e))
-                p *= w
-        residuals[a] += share * p
-    return loss + np.log(product)
+        loss -= z
+        residuals[a] -= share
+        if label_weights is not None:
+            w, e = label_weights[labels[a]], exp_of_negative(-abs(z))
+            loss += (w - 1.0) * ((zero if z > 0 else -z) + np.log1p(e))
+            residuals[a] -= share * (w - one) * ((e if z >= 0 else one) / (one + e))
+    return loss
 
 
 @inner

@@ -28,7 +28,7 @@ from sklearn_slide._core.layers import (
     make_activity,
     score_labels,
 )
-from sklearn_slide._core.losses import compute_residuals, round_small
+from sklearn_slide._core.losses import Nonzero, compute_residuals, list_nonzero, make_nonzero, round_small
 from sklearn_slide._core.random_numbers import start_shared_stream, start_stream
 from sklearn_slide._core.rows import Pattern
 from sklearn_slide._core.tables import Tables
@@ -84,6 +84,7 @@ class Scratch(NamedTuple):
     activity: Activity
     logits: np.ndarray  # float32 (capacity,)
     residuals: np.ndarray  # float32 (capacity,)
+    nonzero: Nonzero  # residuals, that is
     matches: Matches | None  # of direct weights
     lookups: Lookups | None
 
@@ -106,6 +107,7 @@ def make_scratch(engine, most_true):
         activity=make_activity(network, frozen=engine.state.input is None),
         logits=np.zeros(capacity, dtype=np.float32),
         residuals=np.zeros(capacity, dtype=np.float32),
+        nonzero=make_nonzero(capacity),
         matches=make_matches(x, network.direct, network.n_labels, capacity),
         lookups=index and make_lookups(index.hasher, network.n_labels, index.selection.bucket_size),
     )
@@ -122,7 +124,7 @@ def train_chunk(samples, start, stop, epoch, engine, scratch):
     """
     network, active = engine.batch.network, scratch.active
     h, x, labels = scratch.activity.hidden[-1], engine.batch.x, active.labels
-    logits, residuals, state = scratch.logits, scratch.residuals, engine.state
+    logits, residuals, nonzero, state = scratch.logits, scratch.residuals, scratch.nonzero, engine.state
     total_loss, total_active = 0.0, 0
     for s in range(start, stop):
         i = np.int64(samples.passes[epoch.order[s]])
@@ -146,10 +148,13 @@ def train_chunk(samples, start, stop, epoch, engine, scratch):
         # a comparison, for sums may be reordered: isfinite subtracts a number from itself
         if not abs(loss) < np.inf:
             break
-        backward_output(labels, n_active, residuals, network.output, state.output, rate, scratch.activity)
+        n_nonzero = list_nonzero(residuals, labels, n_active, nonzero)
+        backward_output(
+            nonzero.labels, n_nonzero, nonzero.residuals, network.output, state.output, rate, scratch.activity
+        )
         backward_hidden(engine.batch, i, state, rate, scratch.activity)
         of_labels, matches = state.output.weights, scratch.matches
-        update_direct(network.direct, of_labels, labels, n_active, residuals, rate, matches, n_matches)
+        update_direct(network.direct, of_labels, nonzero, n_nonzero, n_active, rate, matches, n_matches)
     return total_loss, total_active
 
 
