@@ -1,5 +1,6 @@
 """Kernels chosen by type, read-only arrays, and a place without a cache."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import pytest
+from numba.extending import overload
 
 from sklearn_slide._core.compilation import as_writable, by_type
 
@@ -103,3 +105,34 @@ def test_import_without_a_folder_for_the_cache():
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True
     )
     assert result.stdout.strip() == "2"
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_the_search_for_cycles_rests_while_a_kernel_of_this_package_is_compiled():
+    seen = []
+
+    def probe(sound):
+        """Stand for a kernel that notes whether the search is on when it is compiled."""
+
+    @overload(probe)
+    def note(sound):
+        seen.append(gc.isenabled())
+        return (lambda sound: 1) if isinstance(sound, numba.types.Integer) else None
+
+    def compiled(module, argument):
+        def kernel(sound):
+            return probe(sound)
+
+        kernel.__module__ = module
+        seen.clear()
+        try:
+            return numba.njit(kernel)(argument)
+        finally:
+            assert gc.isenabled()
+
+    assert compiled("sklearn_slide.toy", 2) == 1
+    assert seen == [False] * len(seen) != []
+    with pytest.raises(numba.errors.TypingError):
+        compiled("sklearn_slide.toy", 2.5)
+    assert compiled("elsewhere", np.int32(2)) == 1  # of another type, for which probe is compiled anew
+    assert seen == [True] * len(seen) != []

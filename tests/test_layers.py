@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numba
 import numpy as np
 import pytest
 import reference
@@ -27,6 +28,15 @@ def samples():
 
 def dense_rows(samples):
     return sp.csr_array(samples.x[::-1], shape=(samples.x.n_rows, N_FEATURES)).toarray()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_hidden_vectors_are_of_one_kernel_with_direct_weights_and_without(samples):
+    network = make_model(samples, N_FEATURES, N_LABELS).network
+    one = hidden_vectors(Batch(samples.x, network), 0, 40, 1)
+    n_compiled = len(layers.hidden_rows.signatures)
+    assert_array_equal(hidden_vectors(Batch(samples.x, network._replace(direct=None)), 0, 40, 1), one)
+    assert len(layers.hidden_rows.signatures) == n_compiled
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

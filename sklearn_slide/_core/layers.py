@@ -335,9 +335,14 @@ def backward_input(x, i, network, state, rate, activity):
 
 @njit
 def hidden_rows(batch, start, stop, hidden, out):
-    """Fill out, float32 (stop - start, n_units), with the last hidden vectors of samples start to stop."""
+    """Fill out, float32 (stop - start, n_units), with the last hidden vectors of samples start to stop.
+
+    The network of the Batch may have None for what comes after the hidden layers.
+    """
+    network = batch.network
     for i in range(start, stop):
-        forward(batch, i, hidden)
+        forward_input(batch.x, i, network.input, network.activation, hidden[0])
+        forward_deeper(network.deeper, network.activation, hidden)
         for u in range(out.shape[1]):
             out[i - start, u] = hidden[-1, u]
 
@@ -346,6 +351,8 @@ def hidden_vectors(batch, start, stop, n_jobs):
     """Compute the last hidden vectors of the samples start to stop, float32 (stop - start, n_units)."""
     x, network = batch
     out = np.empty((stop - start, network.n_units), dtype=np.float32)
+    # whatever comes after the hidden layers, the kernel meets one type
+    batch = Batch(x, network._replace(output=None, direct=None))
 
     def part(first, last):
         hidden = np.empty(network.hidden_shape, dtype=np.float32)
