@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
-from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.direct import Direct, take_pairs
 from sklearn_slide._core.layers import ACTIVATIONS, Layer, LayerState, Network, NetworkState
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
@@ -193,5 +193,4 @@ def keep_strongest(direct, n_labels, limit):
         sizes = np.abs(direct.weights[own]) * scale[direct.labels[own]]
         # stable, for equal ones are many in 0/1 data, and processors sort these in ways of their own
         kept[own][np.argsort(-sizes, kind="stable")[n_kept:]] = False
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, n_kept))])
-    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])
+    return take_pairs(direct, kept)

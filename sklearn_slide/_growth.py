@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
+from sklearn_slide._core.direct import take_pairs
 from sklearn_slide._core.layers import Batch, Layer, hidden_vectors
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.pairs import common_features, find_new_pairs, merge_pairs
@@ -284,12 +285,6 @@ def take_labels(samples, labels, n_labels):
 def features_of(direct):
     """Return the feature of each pair, int32."""
     return np.repeat(np.arange(len(direct.indptr) - 1, dtype=np.int32), np.diff(direct.indptr))
-
-
-def take_pairs(direct, kept):
-    """Return the Direct of those pairs alone for which kept, bool (n_pairs,), is true."""
-    indptr = np.concatenate([[0], np.cumsum(kept)])[direct.indptr]
-    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])
 
 
 def merge(direct, pairs):
