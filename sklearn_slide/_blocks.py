@@ -305,8 +305,8 @@ class BlockTrainer:
         self.samples = None  # those that were trained on last
 
     def log_drawn(self):
-        """Return the log_drawn of the samples of all blocks."""
-        return log_drawn(self._sampler, self.stream.counts, self.stream.dense)
+        """Return the log_drawn of the samples of all blocks, or None if they are not dense."""
+        return log_drawn(self._sampler, self.stream.counts) if self.stream.dense else None
 
     def look(self):
         """Let the model know what features and labels it has seen, as training does."""
