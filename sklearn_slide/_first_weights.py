@@ -140,11 +140,15 @@ def initialise_output(network, centroids, first_bias, rng):
     network.output.biases[:] = first_bias
 
 
-def sum_squares(direct, n_labels):
-    """Sum the squares of each label's direct weights, in the order of the pairs: float64 (n_labels,)."""
+def sum_squares(direct, n_labels, dtype=np.float32):
+    """Sum the squares of each label's direct weights, in the order of the pairs: float64 (n_labels,).
+
+    Each square is rounded to dtype before.
+    """
     squares = np.zeros(n_labels)
     for start, stop in split_work(0, len(direct.labels), 64):  # without a copy of all the pairs
-        np.add.at(squares, direct.labels[start:stop], (direct.weights[start:stop] ** 2).astype(np.float64))
+        of_part = np.square(direct.weights[start:stop], dtype=dtype)
+        np.add.at(squares, direct.labels[start:stop], of_part.astype(np.float64, copy=False))
     return squares
 
 

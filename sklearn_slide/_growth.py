@@ -19,6 +19,7 @@ from sklearn_slide._first_weights import (
     OUTPUT_ACCUMULATOR,
     initialise_output,
     start_layer,
+    sum_squares,
 )
 from sklearn_slide._samples import InputScale, as_rows, labels_with_entries, make_samples, scale_rows
 
@@ -257,14 +258,14 @@ def match_known(output, direct, model, samples, n_jobs):
     above = np.maximum(output.weights @ mean + output.biases[:, 0] - np.median(rows @ mean + biases), 0)
     output.weights[:] -= np.multiply.outer(above / max(mean @ mean, _LITTLE), mean)
     if direct is not None:
-        lengths, usual = direct_lengths(direct), direct_lengths(network.direct)
+        lengths, usual = direct_lengths(direct, len(own)), direct_lengths(network.direct, network.n_labels)
         if len(lengths) and len(usual):
             direct.weights[:] *= np.float32(max(1, np.median(usual) / np.median(lengths)))
 
 
-def direct_lengths(direct):
-    """Return the lengths of the direct weights of each label that has some, float64."""
-    squares = np.bincount(direct.labels, np.square(direct.weights, dtype=np.float64))
+def direct_lengths(direct, n_labels):
+    """Return the lengths of the direct weights of each of n_labels labels that has some, float64."""
+    squares = sum_squares(direct, n_labels, np.float64)
     return np.sqrt(squares[squares > 0])
 
 
