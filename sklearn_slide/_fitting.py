@@ -230,7 +230,7 @@ class FittingMixin:
                 before.diverged = True
             raise
         model.training.n_later += trainer.n_passes
-        remember_samples(model, samples, self.n_jobs)
+        remember_samples(model, [samples], self.n_jobs)
         self._take(model)
         return n_epochs
 

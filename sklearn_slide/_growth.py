@@ -221,11 +221,19 @@ class Moments(NamedTuple):
         return Moments(n_samples, self.mean + share * off, covariance)
 
 
-def remember_samples(model, samples, n_jobs):
-    """Keep the Moments of Samples that a Model was trained with, for labels that come later."""
-    network, training = model.network, model.training
-    if network.input is not None and model.settings.init == "centroid":
+def remember_samples(model, blocks, n_jobs):
+    """Keep the Moments of Samples, in blocks, that a Model was trained with, for labels that come later.
+
+    Of many blocks the first ones are enough.
+    """
+    network, training, n_samples = model.network, model.training, 0
+    if network.input is None or model.settings.init != "centroid":
+        return
+    for samples in blocks:
         training.moments = Moments.of(network, samples, n_jobs).after(training.moments)
+        n_samples += samples.x.n_rows
+        if n_samples >= _MANY_SAMPLES:
+            return
 
 
 def match_known(output, direct, model, samples, n_jobs):

@@ -30,6 +30,7 @@ from sklearn_slide._shards import (
     update_shard,
 )
 from sklearn_slide._trainer import Trainer, TrainingSettings
+from sklearn_slide.datasets import make_xmc_classification
 
 N_SHARDS = 3
 
@@ -292,6 +293,18 @@ def test_joined_shards_are_one_classifier(data, others):
     assert joined.t_ == 3 * 120
     assert not np.array_equal(joined.coefs_[0], before)
     assert_array_equal(shards[0].classifier.coefs_[0], kept)
+
+
+def test_labels_that_come_to_joined_shards_do_not_outshine_the_others():
+    X, Y = make_xmc_classification(n_samples=1200, n_labels=600, random_state=0)
+    given = SlideClassifier((64,), random_state=0, n_jobs=1).get_params(deep=False)
+    model = join_shards(fit_shards(given, cut(X[:1000], Y[:1000, :500], 600)), given)
+    before = model.predict_top_k(X[1000:], k=5)[0]
+    has_new = np.flatnonzero(Y[:1000, 500:].sum(axis=1))[:40]  # they alone tell nothing of all samples
+    model.set_params(learning_rate_init=1e-30).partial_fit(X[has_new], Y[has_new])
+    after = model.predict_top_k(X[1000:], k=5)[0]
+    assert 0 < (after >= 500).mean() < 0.01
+    assert (after == before).mean() > 0.98
 
 
 @pytest.mark.parametrize("others", [{}, DEEP, LINEAR])
