@@ -373,9 +373,7 @@ class SlideClassifier(
         if learn_all and not going_on:
             self._choose_ridge([samples], held_out)
         if validation is not None:
-            if several or self._model.ridge is not None:
-                self.best_validation_score_ = validation.score(self)
-            self._calibrate(*validation.data)
+            self._note_validation(validation, several)
         if learn_all and not going_on and not any(n_epochs):
             self._start_of_all(models, self._encode(everything, labels, scale))
         elif learn_all and min(n_epochs) == self.max_iter:

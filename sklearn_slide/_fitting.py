@@ -258,6 +258,12 @@ class FittingMixin:
     def _note_choice(self, **chosen):
         """Hear what validation samples chose: shards of labels tell it to each other."""
 
+    def _note_validation(self, validation, several=False):
+        """Calibrate by a Validation, and score what ranks now, unless an epoch of one network did."""
+        if several or self._model.ridge is not None:
+            self.best_validation_score_ = validation.score(self)
+        self._calibrate(*validation.data)
+
     def _start_of_all(self, models, samples):
         """Take the first weights of all Samples, for Models that became no better by training with a part."""
         model, started = self._model, []

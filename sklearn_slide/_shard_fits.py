@@ -117,9 +117,7 @@ def _lead(classifier, trainer, rates, held_out, everything):
     if learn_all:
         samples = classifier._encode(held_out, model.labels, model.scale)
         classifier._choose_ridge(trainer.stream, samples)
-        if classifier._model.ridge is not None:
-            classifier.best_validation_score_ = validation.score(classifier)
-    classifier._calibrate(*validation.data)
+    classifier._note_validation(validation)
     if learn_all and n_epochs == 0:
         first = first_model_of_blocks(classifier, model.labels, everything, model.seed)
         BlockTrainer(first, everything, trainer.settings).look()
