@@ -369,7 +369,7 @@ class SlideClassifier(
                 break
         self._take(join(models))
         if learn_all:
-            held_out = self._encode(held_out, labels, scale)._replace(label_weights=samples.label_weights)
+            held_out = self._encode_held_out(held_out, samples)
         if learn_all and not going_on:
             self._choose_ridge([samples], held_out)
         if validation is not None:

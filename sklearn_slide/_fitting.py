@@ -126,6 +126,14 @@ class FittingMixin:
         label_weights = weigh_labels(self.label_weight, pattern, sample_weight, len(labels))
         return make_samples(scale_rows(as_rows(X), scale), pattern, sample_weight, label_weights)
 
+    def _encode_held_out(self, data, samples):
+        """Turn data that were set aside into Samples, whose labels weigh what those of other Samples do.
+
+        They are scaled as the model is by now: that of a warm start may have followed the other samples.
+        """
+        held_out = self._encode(data, self._model.labels, self._model.scale)
+        return held_out._replace(label_weights=samples.label_weights)
+
     def _set_aside(self, data, labels, X_val, y_val, seed):
         """Split validated data: those to train with, those that are set aside, and the Validation with them.
 
