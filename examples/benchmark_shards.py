@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide import SlideClassifier
+from sklearn_slide._samples import mostly_filled
 from sklearn_slide._shards import deal_labels, fit_shard, merge_top_k, shard_parameters, top_k_shard
 from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import precision_at_k
@@ -41,7 +42,7 @@ def fit_shards(parameters, X, Y, n_shards, n_blocks):
     columns = deal_labels(counts, n_shards)
     bounds = np.linspace(0, X.shape[0], n_blocks + 1).astype(int)
     blocks = [(X[start:stop], Y[start:stop]) for start, stop in pairwise(bounds)]
-    dense = 2 * X.nnz > X.shape[0] * X.shape[1]
+    dense = mostly_filled(X.nnz, *X.shape)
     shards, seconds = [], []
     for given, own in zip(shard_parameters(parameters, counts, columns, dense), columns, strict=True):
         started = time.process_time()

@@ -36,7 +36,7 @@ from sklearn_slide._input_forms import check_samples, check_targets
 from sklearn_slide._labels import encode_indicator
 from sklearn_slide._lengths import Lengths, mean_square_norm
 from sklearn_slide._model import TrainingState
-from sklearn_slide._samples import InputScale, as_rows, choose_scale, is_clean, make_samples
+from sklearn_slide._samples import InputScale, as_rows, choose_scale, is_clean, make_samples, mostly_filled
 from sklearn_slide._trainer import Trainer, log_drawn
 from sklearn_slide._weights import keep_weighted
 
@@ -161,7 +161,7 @@ class SampleBlocks:
         if not self.filled:
             raise ValueError("X has no rows, or all weights in sample_weight are zero. Give at least one.")
         self.mean_square = squares / weight
-        self.dense = 2 * n_entries > n_rows * classifier.n_features_in_  # as is_dense says of one block
+        self.dense = mostly_filled(n_entries, n_rows, classifier.n_features_in_)
 
     @property
     def n_rows(self):
@@ -305,8 +305,8 @@ class BlockTrainer:
         self.samples = None  # those that were trained on last
 
     def log_drawn(self):
-        """Return the log_drawn of the samples of all blocks."""
-        return log_drawn(self._sampler, self.stream.counts, self.stream.dense)
+        """Return the log_drawn of the samples of all blocks, or None if they are not dense."""
+        return log_drawn(self._sampler, self.stream.counts) if self.stream.dense else None
 
     def look(self):
         """Let the model know what features and labels it has seen, as training does."""

@@ -369,13 +369,11 @@ class SlideClassifier(
                 break
         self._take(join(models))
         if learn_all:
-            held_out = self._encode(held_out, labels, scale)._replace(label_weights=samples.label_weights)
+            held_out = self._encode_held_out(held_out, samples)
         if learn_all and not going_on:
             self._choose_ridge([samples], held_out)
         if validation is not None:
-            if several or self._model.ridge is not None:
-                self.best_validation_score_ = validation.score(self)
-            self._calibrate(*validation.data)
+            self._note_validation(validation, several)
         if learn_all and not going_on and not any(n_epochs):
             self._start_of_all(models, self._encode(everything, labels, scale))
         elif learn_all and min(n_epochs) == self.max_iter:

@@ -21,6 +21,7 @@ from sklearn_slide import _dask_tasks as tasks
 from sklearn_slide._blocks import check_block
 from sklearn_slide._classifier import SlideClassifier
 from sklearn_slide._model import ModelSettings
+from sklearn_slide._samples import mostly_filled
 from sklearn_slide._shard_files import load
 from sklearn_slide._shards import (
     METHOD,
@@ -263,7 +264,7 @@ class TrainingMixin:
                 counts = sum(summary.counts for summary in summaries)
                 columns = deal_labels(counts, self.n_shards)
                 n_rows, n_entries = (sum(part) for part in zip(*(s[:2] for s in summaries), strict=True))
-                dense = 2 * n_entries > n_rows * n_features
+                dense = mostly_filled(n_entries, n_rows, n_features)
                 given = zip(shard_parameters(parameters, counts, columns, dense), columns, strict=True)
                 work, options = [(fit_shard, *each, blocks) for each in given], {"one_pass": one_pass}
             paths = [

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
-from sklearn_slide._core.direct import Direct
+from sklearn_slide._core.direct import Direct, take_pairs
 from sklearn_slide._core.layers import ACTIVATIONS, Layer, LayerState, Network, NetworkState
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.optimizers import SOLVERS
@@ -140,11 +140,15 @@ def initialise_output(network, centroids, first_bias, rng):
     network.output.biases[:] = first_bias
 
 
-def sum_squares(direct, n_labels):
-    """Sum the squares of each label's direct weights, in the order of the pairs: float64 (n_labels,)."""
+def sum_squares(direct, n_labels, dtype=np.float32):
+    """Sum the squares of each label's direct weights, in the order of the pairs: float64 (n_labels,).
+
+    Each square is rounded to dtype before.
+    """
     squares = np.zeros(n_labels)
     for start, stop in split_work(0, len(direct.labels), 64):  # without a copy of all the pairs
-        np.add.at(squares, direct.labels[start:stop], (direct.weights[start:stop] ** 2).astype(np.float64))
+        of_part = np.square(direct.weights[start:stop], dtype=dtype)
+        np.add.at(squares, direct.labels[start:stop], of_part.astype(np.float64, copy=False))
     return squares
 
 
@@ -193,5 +197,4 @@ def keep_strongest(direct, n_labels, limit):
         sizes = np.abs(direct.weights[own]) * scale[direct.labels[own]]
         # stable, for equal ones are many in 0/1 data, and processors sort these in ways of their own
         kept[own][np.argsort(-sizes, kind="stable")[n_kept:]] = False
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, n_kept))])
-    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])
+    return take_pairs(direct, kept)

@@ -126,6 +126,14 @@ class FittingMixin:
         label_weights = weigh_labels(self.label_weight, pattern, sample_weight, len(labels))
         return make_samples(scale_rows(as_rows(X), scale), pattern, sample_weight, label_weights)
 
+    def _encode_held_out(self, data, samples):
+        """Turn data that were set aside into Samples, whose labels weigh what those of other Samples do.
+
+        They are scaled as the model is by now: that of a warm start may have followed the other samples.
+        """
+        held_out = self._encode(data, self._model.labels, self._model.scale)
+        return held_out._replace(label_weights=samples.label_weights)
+
     def _set_aside(self, data, labels, X_val, y_val, seed):
         """Split validated data: those to train with, those that are set aside, and the Validation with them.
 
@@ -230,7 +238,7 @@ class FittingMixin:
                 before.diverged = True
             raise
         model.training.n_later += trainer.n_passes
-        remember_samples(model, samples, self.n_jobs)
+        remember_samples(model, [samples], self.n_jobs)
         self._take(model)
         return n_epochs
 
@@ -257,6 +265,12 @@ class FittingMixin:
 
     def _note_choice(self, **chosen):
         """Hear what validation samples chose: shards of labels tell it to each other."""
+
+    def _note_validation(self, validation, several=False):
+        """Calibrate by a Validation, and score what ranks now, unless an epoch of one network did."""
+        if several or self._model.ridge is not None:
+            self.best_validation_score_ = validation.score(self)
+        self._calibrate(*validation.data)
 
     def _start_of_all(self, models, samples):
         """Take the first weights of all Samples, for Models that became no better by training with a part."""

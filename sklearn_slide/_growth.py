@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._core.centroids import sum_hidden_vectors
+from sklearn_slide._core.direct import take_pairs
 from sklearn_slide._core.layers import Batch, Layer, hidden_vectors
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.pairs import common_features, find_new_pairs, merge_pairs
@@ -18,6 +19,7 @@ from sklearn_slide._first_weights import (
     OUTPUT_ACCUMULATOR,
     initialise_output,
     start_layer,
+    sum_squares,
 )
 from sklearn_slide._samples import InputScale, as_rows, labels_with_entries, make_samples, scale_rows
 
@@ -219,11 +221,19 @@ class Moments(NamedTuple):
         return Moments(n_samples, self.mean + share * off, covariance)
 
 
-def remember_samples(model, samples, n_jobs):
-    """Keep the Moments of Samples that a Model was trained with, for labels that come later."""
-    network, training = model.network, model.training
-    if network.input is not None and model.settings.init == "centroid":
+def remember_samples(model, blocks, n_jobs):
+    """Keep the Moments of Samples, in blocks, that a Model was trained with, for labels that come later.
+
+    Of many blocks the first ones are enough.
+    """
+    network, training, n_samples = model.network, model.training, 0
+    if network.input is None or model.settings.init != "centroid":
+        return
+    for samples in blocks:
         training.moments = Moments.of(network, samples, n_jobs).after(training.moments)
+        n_samples += samples.x.n_rows
+        if n_samples >= _MANY_SAMPLES:
+            return
 
 
 def match_known(output, direct, model, samples, n_jobs):
@@ -256,14 +266,14 @@ def match_known(output, direct, model, samples, n_jobs):
     above = np.maximum(output.weights @ mean + output.biases[:, 0] - np.median(rows @ mean + biases), 0)
     output.weights[:] -= np.multiply.outer(above / max(mean @ mean, _LITTLE), mean)
     if direct is not None:
-        lengths, usual = direct_lengths(direct), direct_lengths(network.direct)
+        lengths, usual = direct_lengths(direct, len(own)), direct_lengths(network.direct, network.n_labels)
         if len(lengths) and len(usual):
             direct.weights[:] *= np.float32(max(1, np.median(usual) / np.median(lengths)))
 
 
-def direct_lengths(direct):
-    """Return the lengths of the direct weights of each label that has some, float64."""
-    squares = np.bincount(direct.labels, np.square(direct.weights, dtype=np.float64))
+def direct_lengths(direct, n_labels):
+    """Return the lengths of the direct weights of each of n_labels labels that has some, float64."""
+    squares = sum_squares(direct, n_labels, np.float64)
     return np.sqrt(squares[squares > 0])
 
 
@@ -284,12 +294,6 @@ def take_labels(samples, labels, n_labels):
 def features_of(direct):
     """Return the feature of each pair, int32."""
     return np.repeat(np.arange(len(direct.indptr) - 1, dtype=np.int32), np.diff(direct.indptr))
-
-
-def take_pairs(direct, kept):
-    """Return the Direct of those pairs alone for which kept, bool (n_pairs,), is true."""
-    indptr = np.concatenate([[0], np.cumsum(kept)])[direct.indptr]
-    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=direct.weights[kept])
 
 
 def merge(direct, pairs):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from sklearn_slide._core.direct import take_pairs
 from sklearn_slide._core.layers import Layer, LayerState, Network, NetworkState, side_by_side
 from sklearn_slide._core.losses import LOSSES
 from sklearn_slide._core.matrices import Quantized, float_rows, quantize
@@ -393,10 +394,8 @@ def _take_labels(network, kept):
     if direct is not None:
         places = np.full(network.n_labels, -1, dtype=np.int32)
         places[kept] = np.arange(len(kept), dtype=np.int32)
-        found = places[direct.labels] >= 0
-        indptr = np.concatenate([[0], np.cumsum(found)])[direct.indptr]
-        labels = places[direct.labels[found]]
-        direct = direct._replace(indptr=indptr, labels=labels, weights=direct.weights[found])
+        direct = take_pairs(direct, places[direct.labels] >= 0)
+        direct = direct._replace(labels=places[direct.labels])
     return network._replace(output=output, direct=direct)
 
 
@@ -430,14 +429,8 @@ def _round_direct(direct, dtype):
 
 def _drop_zeros(direct):
     """Return the Direct without the pairs whose weight is 0."""
-    weights = direct.weights
-    kept = (weights.values if isinstance(weights, Quantized) else weights) != 0
-    if isinstance(weights, Quantized):
-        weights = weights._replace(values=weights.values[kept])
-    else:
-        weights = weights[kept]
-    indptr = np.concatenate([[0], np.cumsum(kept)])[direct.indptr]
-    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=weights)
+    weights = direct.weights.values if isinstance(direct.weights, Quantized) else direct.weights
+    return take_pairs(direct, weights != 0)
 
 
 def _as_type(network, dtype):

@@ -11,7 +11,7 @@ from sklearn_slide._core.direct import Direct, add_pairs
 from sklearn_slide._core.layers import Identity, Layer, Network
 from sklearn_slide._core.pairs import common_features
 from sklearn_slide._core.parallel import blas_threads, count_threads
-from sklearn_slide._first_weights import count_products, find_pairs
+from sklearn_slide._first_weights import count_products, find_pairs, sum_squares
 
 # So many pairs of a feature and a label are kept at most, those of the rarest features first.
 _MOST_PAIRS = 100_000_000
@@ -81,7 +81,7 @@ class Ridge:
     def lengths(self, factors):
         """Compute the |w_y|, 1 for those of 0, for each of several factors: float64 (n_labels, n_factors)."""
         beyond, within = np.array([first for first, _ in factors]), np.array([rest for _, rest in factors])
-        squares = np.bincount(self.direct.labels, self.direct.weights.astype(float) ** 2, len(self.sums))
+        squares = sum_squares(self.direct, len(self.sums), np.float64)
         found = np.zeros((len(squares), len(factors)))
         for start in range(0, len(found), _LABELS_AT_ONCE):
             part = slice(start, start + _LABELS_AT_ONCE)

@@ -139,9 +139,14 @@ def rows_by_feature(samples, n_features):
     return Pattern(indptr, rows)
 
 
+def mostly_filled(n_entries, n_rows, n_features):
+    """Tell whether so many entries fill most of so many samples, as those of embeddings do."""
+    return 2 * n_entries > n_rows * n_features
+
+
 def is_dense(x, n_features):
-    """Tell whether most entries of the samples x, Rows, are filled, as those of embeddings are."""
-    return 2 * len(x.indices) > x.n_rows * n_features
+    """Tell whether the samples x, Rows, are mostly filled."""
+    return mostly_filled(len(x.indices), x.n_rows, n_features)
 
 
 def labels_with_entries(samples, n_labels):

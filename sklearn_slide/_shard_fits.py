@@ -13,6 +13,7 @@ from sklearn_slide._blocks import BlockTrainer, SampleBlocks, first_model_of_blo
 from sklearn_slide._callbacks import Task
 from sklearn_slide._early_stopping import Validation
 from sklearn_slide._epochs import Patience, run_epochs
+from sklearn_slide._growth import remember_samples
 from sklearn_slide._labels import Labels
 from sklearn_slide._memory import require_memory
 from sklearn_slide._ridge import Ridge, nothing
@@ -86,8 +87,7 @@ def fit_blocks(classifier, columns, blocks, pilot=None, choices=None, one_pass=F
     if choices is not None:
         _follow(classifier, trainer, rates, choices)
     elif held_out is None:
-        run_epochs(classifier, trainer, rates, _task(classifier))
-        classifier._take(model)
+        _train(classifier, trainer, rates)
     else:
         _lead(classifier, trainer, rates, held_out, everything)
     if not one_pass:
@@ -95,9 +95,14 @@ def fit_blocks(classifier, columns, blocks, pilot=None, choices=None, one_pass=F
         classifier._settle(n_passes)
 
 
-def _task(classifier):
-    """Return a Task that no callback hears of."""
-    return Task(classifier, {}, None)
+def _train(classifier, trainer, rates, validation=None, patience=None):
+    """Train the Model of a BlockTrainer as run_epochs does, and as no callback hears of."""
+    n_epochs = run_epochs(
+        classifier, trainer, rates, Task(classifier, {}, None), validation, patience=patience
+    )
+    remember_samples(trainer.model, trainer.stream, classifier.n_jobs)
+    classifier._take(trainer.model)
+    return n_epochs
 
 
 def _lead(classifier, trainer, rates, held_out, everything):
@@ -107,15 +112,12 @@ def _lead(classifier, trainer, rates, held_out, everything):
     rows are set aside by default.
     """
     model, validation = trainer.model, Validation(classifier.scoring, *held_out)
-    n_epochs = run_epochs(classifier, trainer, rates, _task(classifier), validation)
-    classifier._take(model)
+    n_epochs = _train(classifier, trainer, rates, validation)
     learn_all = classifier.early_stopping == "auto"
     if learn_all:
         samples = classifier._encode(held_out, model.labels, model.scale)
         classifier._choose_ridge(trainer.stream, samples)
-        if classifier._model.ridge is not None:
-            classifier.best_validation_score_ = validation.score(classifier)
-    classifier._calibrate(*validation.data)
+    classifier._note_validation(validation)
     if learn_all and n_epochs == 0:
         first = first_model_of_blocks(classifier, model.labels, everything, model.seed)
         BlockTrainer(first, everything, trainer.settings).look()
@@ -131,7 +133,7 @@ def _follow(classifier, trainer, rates, choices):
     model, n_epochs = trainer.model, choices.n_epochs
     if n_epochs:
         patience = Patience(0.0, len(rates))  # it lasts
-        run_epochs(classifier, trainer, rates[: n_epochs + 1], _task(classifier), patience=patience)
+        _train(classifier, trainer, rates[: n_epochs + 1], patience=patience)
     else:
         trainer.look()
     if choices.taken_back:

@@ -25,7 +25,7 @@ from sklearn_slide._model import _take_labels
 from sklearn_slide._shard_fits import Choices, fit_blocks, keep_choices
 
 # Changes with what fit_shard makes of the same arguments: stored shards of another number are not taken.
-METHOD = 2
+METHOD = 3
 
 
 @dataclass(eq=False)

@@ -103,9 +103,11 @@ class Trainer:
         return len(self.samples.passes)
 
     def log_drawn(self):
-        """Return the log_drawn of the samples."""
+        """Return the log_drawn of the samples, or None if they are not dense."""
+        if not self.dense:
+            return None
         counts = np.bincount(self.samples.y.indices, minlength=self.model.network.n_labels)
-        return log_drawn(self.engine.sampler, counts, self.dense)
+        return log_drawn(self.engine.sampler, counts)
 
     def prepare(self):
         """Compile what an epoch runs, or load it, and build the tables if that is due.
@@ -176,15 +178,15 @@ class Trainer:
         return start + int(np.ceil(schedule.due - done))
 
 
-def log_drawn(sampler, counts, dense):
+def log_drawn(sampler, counts):
     """Return log q_y, q_y how likely a label is drawn for a dense sample: float32 (n_labels,), or None.
 
-    None where samples are not dense, all labels are active, or none are drawn by frequency. Frequent labels
-    are, and co-occurring ones, for all samples share the features. counts are the samples that have each
-    label; there is one more, lest q_y is 0.
+    None where all labels are active, or none are drawn by frequency. Frequent labels are, and co-occurring
+    ones, for all samples share the features. counts are the samples that have each label; there is one more,
+    lest q_y is 0.
     """
     n_labels, n_frequent = len(counts), sampler.n_cooccurrence + sampler.n_frequency
-    if not dense or sampler.n_active >= n_labels or not n_frequent:
+    if sampler.n_active >= n_labels or not n_frequent:
         return None
     counts = 1.0 + counts
     missed = n_frequent * np.log1p(-counts / counts.sum()) + sampler.n_uniform * np.log1p(-1 / n_labels)

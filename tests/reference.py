@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from scipy.linalg import hadamard
+from scipy.special import softmax
 
 # ---------------------------------------------------------------------------------------------------------
 # Hashing: the codes of one vector under the random choices of a Hasher
@@ -370,6 +371,29 @@ def count_collisions(codes, tables):
         for label in table.get(code, []):
             counts[label] = counts.get(label, 0) + 1
     return counts
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Calibration: the probabilities of classes
+# ---------------------------------------------------------------------------------------------------------
+
+
+def class_probabilities(c, scores):
+    """Compute what a ClassCalibration c makes of scores (n_samples, n_classes), one by one."""
+    p = softmax(c.factor * scores, axis=1) / (1 + np.exp(-c.share))
+    for row, z in zip(p, scores, strict=True):
+        n = c.n_ranked
+        order = np.argsort(-z, kind="stable")
+        ranks = np.array([1 + (z > one + 2e-6 * (1 + abs(one))).sum() for one in z])
+        part = np.zeros(len(z))
+        for y in order[:n]:
+            if n == len(z) or ranks[y] < ranks[order[n - 1]]:
+                part[y] = np.exp(c.slope * (z[y] - z.max())) * ranks[y] ** -c.fall
+        if part.sum():
+            row += part / part.sum() / (1 + np.exp(c.share))
+        else:
+            row *= 1 + np.exp(-c.share)
+    return p
 
 
 # ---------------------------------------------------------------------------------------------------------

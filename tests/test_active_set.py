@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from helpers import callable_kernel
+from helpers import callable_kernel, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide._core import active_set, random_numbers
@@ -270,3 +270,18 @@ def test_automatic_number_of_active_labels(n_labels, expected):
     made = make_sampler(n_labels, "auto", "auto")
     assert made.n_active == expected
     assert (made.n_hashed > 0) == (n_labels > 1000)
+
+
+def test_co_occurring_labels_come_from_rows_with_labels(data):
+    X, Y = data
+    Y = Y[:, [3]]
+    samples = to_samples(X, Y)
+    indptr, rows = rows_by_feature(samples, 40)
+    with_label = Y.toarray()[:, 0] > 0
+    assert 0 < with_label.sum() < 120
+    dense = X.toarray() != 0
+    for j in range(40):
+        expected = np.flatnonzero(dense[:, j] & with_label)
+        if not len(expected):
+            expected = np.flatnonzero(dense[:, j])
+        assert_array_equal(rows[indptr[j] : indptr[j + 1]], expected)

@@ -1,10 +1,7 @@
-"""Shards on a Dask cluster of processes: the same answers, and workers that are killed."""
+"""Shards on a Dask cluster of processes: the answers of a local loop, and what is refused."""
 
-import os
 import pickle
-import signal
 import sys
-import threading
 
 import joblib
 import numpy as np
@@ -22,42 +19,31 @@ import cloudpickle
 import dask
 import dask.array as da
 from dask.sizeof import sizeof
+from dask_helpers import (
+    LIMITS,
+    N_LABELS,
+    N_SHARDS,
+    N_WORKERS,
+    SMALL,
+    blocks_of,
+    deal,
+    fit,
+    fit_locally,
+    in_blocks,
+    make,
+    make_task,
+    parameters,
+    start_cluster,
+)
 
 from sklearn_slide import SlideClassifier, _dask_client, _dask_tasks
 from sklearn_slide._dask_client import Cluster
 from sklearn_slide._shard_files import load
-from sklearn_slide._shards import (
-    deal_labels,
-    fit_shard,
-    join_shards,
-    merge_top_k,
-    shard_parameters,
-    top_k_shard,
-    update_shard,
-)
+from sklearn_slide._shards import fit_shard, join_shards, merge_top_k, top_k_shard, update_shard
 from sklearn_slide.dask import DaskSlideClassifier
-from sklearn_slide.datasets import make_xmc_classification
 from sklearn_slide.metrics import top_k_scorer
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-N_WORKERS, N_SHARDS, N_LABELS = 3, 3, 60
-SMALL = {"hidden_layer_sizes": (8,), "n_active": 15, "direct_limit": 60, "random_state": 0, "max_iter": 2}
-# Longer than anything here takes, so that what hangs fails.
-LIMITS = {"timeout": 120, "worker_timeout": 120}
-# A LocalCluster drops a killed worker for good that is not back by then, 15 seconds if nobody says otherwise.
-dask.config.set({"distributed.deploy.lost-worker-timeout": 120})
-
-
-def start_cluster(n_workers):
-    return distributed.LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=":0",
-        memory_limit=0,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -72,43 +58,9 @@ def client(cluster):
         yield client
 
 
-@pytest.fixture
-def mortal():
-    """Return a client of three workers of its own, for a test to kill."""
-    with start_cluster(N_WORKERS) as cluster, distributed.Client(cluster) as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def task():
-    X, Y = make_xmc_classification(n_samples=300, n_labels=N_LABELS, random_state=0)
-    return sp.csr_array(X, dtype=np.float32), sp.csr_array(Y)
-
-
-def in_blocks(array, size=100):
-    return da.from_array(array, chunks=(size, -1))
-
-
-def blocks_of(X, Y, size=100):
-    return [(X[start : start + size], Y[start : start + size]) for start in range(0, X.shape[0], size)]
-
-
-def parameters(**others):
-    return SlideClassifier(**SMALL | others).get_params(deep=False)
-
-
-def deal(counts, **others):
-    """Return the parameters and the labels of each shard."""
-    columns = deal_labels(counts, N_SHARDS)
-    return list(zip(shard_parameters(parameters(**others), counts, columns), columns, strict=True))
-
-
-def fit_locally(blocks, **others):
-    """Train the shards in this process, without Dask."""
-    counts = sum(np.asarray(block[1].sum(axis=0)).ravel() for block in blocks)
-    pilot, *rest = deal(counts, **others)
-    pilot = fit_shard(*pilot, blocks)
-    return [pilot, *(fit_shard(*own, blocks, pilot) for own in rest)]
+    return make_task()
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +71,6 @@ def shards(task):
 @pytest.fixture(scope="module")
 def joined(shards):
     return join_shards(shards, parameters())
-
-
-def make(client, **others):
-    return DaskSlideClassifier(n_shards=N_SHARDS, client=client, **SMALL | LIMITS | others)
-
-
-def fit(client, task, **others):
-    return make(client, **others).fit(in_blocks(task[0]), in_blocks(task[1]))
 
 
 def test_shards_are_those_of_a_local_loop(client, task, shards, joined):
@@ -423,162 +367,3 @@ def test_searches_on_processes_give_the_same_answers(client, task):
         found = search()
     for name in ("mean_test_score", "std_test_score"):
         assert_array_equal(found.cv_results_[name], serial.cv_results_[name])
-
-
-# Workers that are lost
-
-
-def arm(client, folder, n):
-    """Let the first n workers that train a shard kill themselves after an epoch; each leaves a file."""
-
-    def watch_task():
-        calls = []
-
-        def look():
-            calls.append(1)
-            for number in range(n if len(calls) > 1 else 0):  # the first call is before training
-                try:
-                    os.close(os.open(f"{folder}/{number}", os.O_CREAT | os.O_EXCL))
-                except FileExistsError:
-                    continue
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        return look
-
-    def make_deadly():
-        from sklearn_slide import _dask_tasks
-
-        _dask_tasks.watch_task = watch_task
-
-    client.run(make_deadly)
-
-
-def kill(client, addresses):
-    """Kill the processes of workers."""
-    pids = client.run(os.getpid, workers=addresses)
-    for pid in pids.values():
-        os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("n_killed", [1, 2])
-def test_workers_killed_in_training(mortal, task, joined, tmp_path, n_killed):
-    arm(mortal, tmp_path, n_killed)
-    assert_same(fit(mortal, task).to_local(), joined)
-    assert len(list(tmp_path.iterdir())) == n_killed
-
-
-@pytest.mark.parametrize("n_killed", [1, 3])
-def test_workers_killed_after_training(mortal, task, joined, n_killed):
-    X = in_blocks(task[0])
-    model = fit(mortal, task)
-    expected = joined.predict_top_k(task[0])[0]
-    kill(mortal, sorted(mortal.scheduler_info(n_workers=-1)["workers"])[:n_killed])
-    assert_array_equal(model.predict_top_k(X)[0].compute(), expected)
-    assert_same(model.to_local(), joined)
-
-
-def test_workers_killed_in_prediction(mortal, task, joined, tmp_path):
-    X, n_killed = task[0], 2
-    model = fit(mortal, task)
-
-    def read(number):
-        try:
-            if number < n_killed:
-                os.close(os.open(tmp_path / str(number), os.O_CREAT | os.O_EXCL))
-                os.kill(os.getpid(), signal.SIGKILL)
-        except FileExistsError:
-            pass
-        return X[100 * number : 100 * (number + 1)]
-
-    deadly = da.concatenate(
-        [da.from_delayed(dask.delayed(read)(number), (100, X.shape[1]), meta=X[:0]) for number in range(3)]
-    )
-    assert_array_equal(model.predict_top_k(deadly)[0].compute(), joined.predict_top_k(X)[0])
-    assert len(list(tmp_path.iterdir())) == n_killed
-
-
-def test_lost_workers_and_a_folder(mortal, task, joined, tmp_path):
-    model = fit(mortal, task, folder=str(tmp_path))
-    kill(mortal, list(mortal.scheduler_info(n_workers=-1)["workers"]))
-    for path in tmp_path.iterdir():  # read again, not trained again
-        shard = load(path)
-        shard.seconds = 1234.5
-        path.write_bytes(pickle.dumps(shard))
-    assert_array_equal(model.predict_top_k(task[0])[0].compute(), joined.predict_top_k(task[0])[0])
-    assert (
-        mortal.submit(lambda shard: shard.seconds, model.shards_[0], pure=False).result(timeout=60) == 1234.5
-    )
-
-
-def test_scattered_blocks_that_were_lost_are_an_error(mortal, task):
-    X, Y = task
-    holder = sorted(mortal.scheduler_info(n_workers=-1)["workers"])[0]
-    x, y = mortal.scatter([X, Y], workers=[holder], hash=False)
-    X = da.from_delayed(dask.delayed(x), X.shape, meta=X[:0])
-    Y = da.from_delayed(dask.delayed(y), Y.shape, meta=Y[:0])
-    kill(mortal, [holder])
-    with pytest.raises(RuntimeError, match="was lost, and could not be made again"):
-        make(mortal).fit(X, Y)
-
-
-def test_no_worker_is_an_error(task):
-    message = r"no worker for worker_timeout=0\.1 seconds, and Block 0"
-    with (
-        start_cluster(0) as cluster,
-        distributed.Client(cluster) as client,
-        pytest.raises(TimeoutError, match=message),
-    ):
-        make(client, worker_timeout=0.1).fit(*task)
-
-
-def test_waiting_has_a_limit(client, task):
-    X, Y = task
-    stop = distributed.Event("stop", client=client)
-
-    def read():
-        distributed.Event("stop").wait(60)
-        return X
-
-    slow = da.from_delayed(dask.delayed(read)(), X.shape, meta=X[:0])
-    with pytest.raises(TimeoutError, match=r"Block 0 is not done, and nothing was for timeout=0.1"):
-        make(client, timeout=0.1).fit(slow, Y)
-    stop.set()
-
-
-def test_a_lost_client_ends_the_work_after_an_epoch(cluster, client, task):
-    def announce():
-        from sklearn_slide import _dask_tasks
-
-        original = _dask_tasks.watch_task
-
-        def watch_task():
-            look = original()
-
-            def look_and_tell():
-                distributed.Event("begun").set()
-                try:
-                    look()
-                except _dask_tasks.Unwanted:
-                    _dask_tasks.watch_task = original
-                    distributed.Event("stopped").set()
-                    raise
-
-            return look_and_tell
-
-        _dask_tasks.watch_task = watch_task
-
-    client.run(announce)
-    begun, stopped = (distributed.Event(name, client=client) for name in ("begun", "stopped"))
-    other = distributed.Client(cluster, set_as_default=False)
-
-    def fit_until_lost():
-        with pytest.raises(RuntimeError, match=r"client was closed before|was lost, and could not"):
-            fit(other, task, max_iter=10**6, tol=0)
-
-    thread = threading.Thread(target=fit_until_lost)
-    thread.start()
-    assert begun.wait(60)
-    other.close()
-    thread.join(60)
-    assert not thread.is_alive()
-    assert stopped.wait(60)

@@ -8,11 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import SlideClassifier
 from sklearn_slide._core import direct as kernels
-from sklearn_slide._core.direct import make_matches
+from sklearn_slide._core.direct import make_matches, take_pairs
 from sklearn_slide._core.losses import Nonzero
 from sklearn_slide._core.matrices import Quantized
 from sklearn_slide._core.optimizers import SOLVERS
 from sklearn_slide._first_weights import find_pairs
+from sklearn_slide._growth import features_of
 
 N_FEATURES, N_LABELS = 25, 18
 
@@ -62,6 +63,21 @@ def quantized(direct):
     spread = np.repeat(scales, np.diff(direct.indptr))
     values = np.clip(direct.weights / spread, -127, 127).astype(np.int8)
     return direct._replace(weights=Quantized(values, scales)), direct._replace(weights=spread * values)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_taken_pairs_are_in_their_places(direct, share):
+    kept = np.random.default_rng(0).random(len(direct.labels)) < share
+    taken = take_pairs(direct, kept)
+    assert taken.indptr.dtype == np.int64
+    assert len(taken.labels) == len(taken.weights) == kept.sum()
+    whole = as_dense(direct)
+    whole[features_of(direct)[~kept], direct.labels[~kept]] = 0
+    assert_array_equal(as_dense(taken), whole)
+    small, _ = quantized(direct)
+    of_bytes = take_pairs(small, kept).weights
+    assert_array_equal(of_bytes.values, small.weights.values[kept])
+    assert of_bytes.scales is small.weights.scales
 
 
 def test_first_at_least_is_a_sorted_search():

@@ -190,13 +190,14 @@ def test_a_first_model_keeps_a_third_of_the_limit_or_few(samples, limit, most, m
     assert_array_equal(counts, np.minimum(before, most))
 
 
-def test_squares_of_direct_weights_are_summed_in_order_and_by_parts():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squares_of_direct_weights_are_summed_in_order_and_by_parts(dtype):
     rng, n_pairs = np.random.default_rng(0), 2_000_000
     labels, weights = rng.integers(50, size=n_pairs, dtype=np.int32), rng.random(n_pairs, dtype=np.float32)
     direct = Direct(np.array([0, n_pairs]), labels, weights, np.float32(1))
-    expected = np.bincount(labels, np.square(weights), minlength=60)
+    expected = np.bincount(labels, np.square(weights, dtype=dtype), minlength=60)
     tracemalloc.start()
-    found = sum_squares(direct, 60)
+    found = sum_squares(direct, 60, dtype)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert_array_equal(found, expected)

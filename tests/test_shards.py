@@ -11,10 +11,10 @@ from helpers import assert_same, make_model, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_slide import LSH, SlideClassifier, _fitting
-from sklearn_slide._blocks import check_block, stack_blocks
+from sklearn_slide._blocks import check_block
 from sklearn_slide._core.layers import Batch, hidden_vectors
 from sklearn_slide._core.losses import Sigmoid
-from sklearn_slide._samples import as_rows, rows_by_feature
+from sklearn_slide._samples import as_rows
 from sklearn_slide._shard_files import load, stored
 from sklearn_slide._shards import (
     Shard,
@@ -30,6 +30,7 @@ from sklearn_slide._shards import (
     update_shard,
 )
 from sklearn_slide._trainer import Trainer, TrainingSettings
+from sklearn_slide.datasets import make_xmc_classification
 
 N_SHARDS = 3
 
@@ -294,6 +295,18 @@ def test_joined_shards_are_one_classifier(data, others):
     assert_array_equal(shards[0].classifier.coefs_[0], kept)
 
 
+def test_labels_that_come_to_joined_shards_do_not_outshine_the_others():
+    X, Y = make_xmc_classification(n_samples=1200, n_labels=600, random_state=0)
+    given = SlideClassifier((64,), random_state=0, n_jobs=1).get_params(deep=False)
+    model = join_shards(fit_shards(given, cut(X[:1000], Y[:1000, :500], 600)), given)
+    before = model.predict_top_k(X[1000:], k=5)[0]
+    has_new = np.flatnonzero(Y[:1000, 500:].sum(axis=1))[:40]  # they alone tell nothing of all samples
+    model.set_params(learning_rate_init=1e-30).partial_fit(X[has_new], Y[has_new])
+    after = model.predict_top_k(X[1000:], k=5)[0]
+    assert 0 < (after >= 500).mean() < 0.01
+    assert (after == before).mean() > 0.98
+
+
 @pytest.mark.parametrize("others", [{}, DEEP, LINEAR])
 def test_split_classifiers_rank_and_join_again(data, others):
     X, Y = data
@@ -378,61 +391,6 @@ def test_no_rows(data, shards):
     assert [part.shape for part in rank(shards, X, 5)] == [(0, 5), (0, 5)]
     assert predict_shard(shards[0], X, 25).shape == (0, 25)
     assert probabilities_shard(shards[0], X, np.array([1, 2])).shape == (0, 2)
-
-
-def test_co_occurring_labels_come_from_rows_with_labels(data):
-    X, Y = data
-    Y = Y[:, [3]]
-    samples = to_samples(X, Y)
-    indptr, rows = rows_by_feature(samples, 40)
-    with_label = Y.toarray()[:, 0] > 0
-    assert 0 < with_label.sum() < 120
-    dense = X.toarray() != 0
-    for j in range(40):
-        expected = np.flatnonzero(dense[:, j] & with_label)
-        if not len(expected):
-            expected = np.flatnonzero(dense[:, j])
-        assert_array_equal(rows[indptr[j] : indptr[j + 1]], expected)
-
-
-def test_wrong_blocks_are_named(data):
-    X, Y = data
-    nan, twos = X.copy(), Y.copy()
-    nan.data[3], twos.data[2] = np.nan, 2
-    wrong = [
-        ((nan, Y), "NaN"),
-        ((X[:, :30], Y), r"X must have shape \(n_rows, 40\)"),
-        ((X, Y[:, :20]), r"y must have shape \(n_rows, 25\)"),
-        ((X[:90], Y), "X has 90 rows and y has 120"),
-        ((X, twos), "0 and 1"),
-        ((X, Y, np.full(120, -1.0)), "[Nn]egative"),
-        ((X, Y, np.ones(119)), "sample_weight"),
-    ]
-    for block, message in wrong:
-        with pytest.raises(ValueError, match=f"^Block 7 of X and y: .*{message}"):
-            check_block(7, block, 40, 25)
-
-
-def test_summaries_of_blocks(data):
-    X, Y = data
-    summary = check_block(0, (X, Y), 40, 25)
-    assert summary.n_rows == 120
-    assert summary.n_entries == X.nnz == check_block(0, (X.toarray(), Y), 40, 25).n_entries
-    assert_array_equal(summary.counts, np.asarray(Y.sum(axis=0)).ravel())
-    assert check_block(1, (sp.csr_array(X), Y, None), 40, 25).digest == summary.digest
-    digests = {
-        check_block(0, block, 40, 25).digest
-        for block in [(X, Y), (X[::-1], Y[::-1]), (X * 2, Y), (X, Y[::-1]), (X, Y, np.ones(120))]
-    }
-    assert len(digests) == 5
-
-
-def test_stacked_blocks(data):
-    X, Y = data
-    X2, Y2, weights = stack_blocks([(X[:50], Y[:50], np.ones(50)), (X[50:], Y[50:], np.zeros(70))])
-    assert (X2 != X).nnz == (Y2 != Y).nnz == 0
-    assert_array_equal(weights, np.repeat([1.0, 0.0], [50, 70]))
-    assert stack_blocks([(X, Y)]) == (X, Y)
 
 
 def test_files_of_shards(tmp_path, shards):

@@ -10,8 +10,9 @@ from helpers import assert_same, make, make_model, to_samples
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import row_norms
 
-from sklearn_slide import LSH, SlideClassifier
+from sklearn_slide import LSH, SlideClassifier, _fitting
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.pairs import find_new_pairs
 from sklearn_slide._growth import learn_of, settle_scale
@@ -311,6 +312,23 @@ def test_a_stored_stream_goes_on_to_the_bit(data, params):
         copy = pickle.loads(pickle.dumps(copy.partial_fit(X[start:stop], Y[start:stop])))
     assert_same(model, copy)
     assert_array_equal(model.decision_function(X), copy.decision_function(X))
+
+
+def test_samples_that_a_warm_start_sets_aside_are_scaled_as_the_others(data, monkeypatch):
+    monkeypatch.setattr(_fitting, "AUTO_STOPPING", 20)
+    learn, lengths = SlideClassifier._learn_held_out, []
+
+    def note(self, held_out, rates):
+        lengths.extend(row_norms(sp.csr_array(held_out.x[::-1], shape=(held_out.x.n_rows, 40))))
+        learn(self, held_out, rates)
+
+    monkeypatch.setattr(SlideClassifier, "_learn_held_out", note)
+    X, Y = data  # of length 1
+    model = make(warm_start=True, scoring=lambda model, X, Y: model.n_iter_).fit(X[:50], Y[:50])
+    model.fit(16 * X[50:], Y[50:])
+    assert model._model.input_scale == 1 / 16
+    assert len(lengths) == 5 + 7
+    assert_allclose(lengths, 1, rtol=1e-5)
 
 
 def test_a_warm_start_takes_notice_of_new_samples(data):

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sklearn_slide._core.compilation import inner, prefetch
-from sklearn_slide._core.matrices import row_scale, stored
+from sklearn_slide._core.matrices import Quantized, row_scale, stored
 from sklearn_slide._core.optimizers import direct_factor
 
 
@@ -81,6 +81,18 @@ def add_pairs(one, other, n_labels):
         labels=both.indices.astype(np.int32, copy=False),
         weights=both.data,
     )
+
+
+def take_pairs(direct, kept):
+    """Return the Direct of those pairs alone for which kept, bool (n_pairs,), is true."""
+    # where the kept ones lie, not a running count of all: eight bytes for each of the fewer
+    indptr = np.searchsorted(np.flatnonzero(kept), direct.indptr)
+    weights = direct.weights
+    if isinstance(weights, Quantized):
+        weights = weights._replace(values=weights.values[kept])
+    else:
+        weights = weights[kept]
+    return direct._replace(indptr=indptr, labels=direct.labels[kept], weights=weights)
 
 
 class Matches(NamedTuple):
