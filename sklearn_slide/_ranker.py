@@ -215,8 +215,8 @@ class Ranker:
         return self._keep("lengths", lambda: exact.measure_lengths(self._network))
 
     def _make_retrieval(self):
-        model, network, (screen, _) = self.model, self._network, self._screen()
+        model, network, (copy, _) = self.model, self._network, self._screen()
         hasher = model.hasher
         if model.ridge is not None:  # it hashes vectors of the network alone
             hasher = draw_hasher(model.settings.lsh, network.n_units, network.n_labels, model.seed)
-        return retrieval.make_retrieval(network, as_writable(hasher), screen, self.n_jobs), []
+        return retrieval.make_retrieval(network, as_writable(hasher), copy, self.n_jobs), []
