@@ -68,8 +68,8 @@ batch, five times, and the ratio is that of the medians.
 The dashed lines are what retrieval was meant to lose at most, with 5 to 10 % of the labels scored.
 
 The second table of a data set is of ``compact``, which rounds the weights: the size of the pickle, and the
-arrays in memory after one single row was ranked, for which a copy of some 240 bytes a label is made. ``"float16"``
-takes two bytes for a weight when stored, and four in memory. X is checked.
+arrays in memory after one single row was ranked, for which a copy of some 240 bytes a label is made.
+``"float16"`` takes two bytes for a weight when stored, and four in memory. X is checked.
 
 The generated data are of ``make_xmc_classification``, with as many labels as Amazon-670K has: they show what
 retrieval loses and takes with more labels, but they are not real, and only ``SlideClassifier`` ran on them,

@@ -3,10 +3,11 @@
 import numpy as np
 
 from sklearn_slide._choices import drop_pairs
-from sklearn_slide._core import chosen, exact, retrieval, screen, screening
+from sklearn_slide._core import chosen, exact, retrieval, screening
 from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.rows import Pattern
+from sklearn_slide._core.screen import make_screen, pad_biases
 from sklearn_slide._lsh import draw_hasher
 
 # Up to so many labels left out of a sample are ranked with the others first, by any way to rank.
@@ -93,7 +94,7 @@ class Ranker:
             batch = self._without(batch, left_out.labels)
         if factor is None and pairs is None and x.n_rows == 1:
             screen, unused = self._screen()
-            screen = screen._replace(biases=screen.pad_biases(batch.network.output.biases))
+            screen = screen._replace(biases=pad_biases(batch.network.output.biases))
             found, logarithms = screening.screened_top_k(batch, k_kept, screen, unused, 1, report), None
         else:
             sums = None
@@ -207,16 +208,14 @@ class Ranker:
 
     def _screen(self):
         """Return the screen, and a list of scratches that go with it."""
-        return self._keep(
-            "screen", lambda: (screen.make_screen(self._network, self._lengths(), self.n_jobs), [])
-        )
+        return self._keep("screen", lambda: (make_screen(self._network, self._lengths(), self.n_jobs), []))
 
     def _lengths(self):
         return self._keep("lengths", lambda: exact.measure_lengths(self._network))
 
     def _make_retrieval(self):
-        model, network, (copy, _) = self.model, self._network, self._screen()
+        model, network, (screen, _) = self.model, self._network, self._screen()
         hasher = model.hasher
         if model.ridge is not None:  # it hashes vectors of the network alone
             hasher = draw_hasher(model.settings.lsh, network.n_units, network.n_labels, model.seed)
-        return retrieval.make_retrieval(network, as_writable(hasher), copy, self.n_jobs), []
+        return retrieval.make_retrieval(network, as_writable(hasher), screen, self.n_jobs), []

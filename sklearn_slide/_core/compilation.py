@@ -134,7 +134,8 @@ class _Pause(event.Listener):
 
 def _is_own(compilation):
     """Tell whether an event of Numba's is about a kernel of this package."""
-    return compilation.data["dispatcher"].py_func.__module__.startswith("sklearn_slide.")
+    module = compilation.data["dispatcher"].py_func.__module__
+    return module is not None and module.startswith("sklearn_slide.")  # Numba makes some from text, of none
 
 
 event.register("numba:compile", _Pause())

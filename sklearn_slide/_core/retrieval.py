@@ -22,7 +22,9 @@ from sklearn_slide._core.screening import (
     LOWEST,
     Guess,
     cast_shadow,
+    insert_scored,
     is_below,
+    is_inserted,
     lowered,
     make_guess,
     score_label,
@@ -161,18 +163,15 @@ def rank_candidates(batch, i, h, candidates, n, logits, screen, shadow, best):
     scores float32 (k,), empty.
     """
     labels, scores = best
+    k = labels.shape[0]
+    promising = np.zeros(k, dtype=np.int32), np.full(k, -np.inf, dtype=np.float32)
     for a in range(n):
-        insert_best(a, logits[a], labels, scores)
-    least = scores[-1]
-    for s in range(labels.shape[0]):
-        if least > -np.inf:
-            least = min(least, score_label(batch, i, h, np.int64(candidates[labels[s]])))
-    least = max(LOWEST, lowered(least))
-    labels[:] = 0
-    scores[:] = -np.inf
+        insert_best(np.int64(candidates[a]), logits[a], *promising)
+    insert_scored(batch, i, h, promising, best)
+    least = max(LOWEST, lowered(scores[-1]))
     for a in range(n):
         y = np.int64(candidates[a])
-        if logits[a] + slack_of(np.uint64(y), screen, shadow) < least:
+        if logits[a] + slack_of(np.uint64(y), screen, shadow) < least or is_inserted(y, best):
             continue
         if not is_below(batch, i, h, y, logits[a], screen, shadow, least):
             insert_best(y, score_label(batch, i, h, y), labels, scores)

@@ -115,26 +115,38 @@ def insert_above(logits, labels, scores):
 
 
 @inner
-def least_of_promising(batch, i, h, logits, screen, shadow, best):
-    """Return the lowest score of k labels that seem the best, or -inf if there are not so many.
+def insert_promising(batch, i, h, logits, screen, shadow, best):
+    """Insert k labels that seem the best, as far as there are so many; best int32 and float32 (k,).
 
-    best, the labels int32 and scores float32 (k,), is empty, and is so again afterwards.
+    The k-th best is then no worse than the last of them, not even if the weights are trained meanwhile.
     """
-    (labels, scores), n_first = best, screen.first.shape[1]
-    top = np.zeros(labels.shape[0] + _MORE, dtype=np.int32)
-    top_logits = np.full(top.shape[0], -np.inf, dtype=np.float32)
-    insert_above(logits, top, top_logits)
-    for s in range(top.shape[0]):
-        y, z = np.int64(top[s]), top_logits[s]
+    k, n_first = best[0].shape[0], screen.first.shape[1]
+    by_first = np.zeros(k + _MORE, dtype=np.int32), np.full(k + _MORE, -np.inf, dtype=np.float32)
+    by_all = np.zeros(k, dtype=np.int32), np.full(k, -np.inf, dtype=np.float32)
+    insert_above(logits, *by_first)
+    for s in range(k + _MORE):
+        y, z = np.int64(by_first[0][s]), by_first[1][s]
         if z > -np.inf:
-            insert_best(y, z + score_rest(y, n_first, shadow.along, screen.rounded), labels, scores)
-    least = scores[-1]
+            insert_best(y, z + score_rest(y, n_first, shadow.along, screen.rounded), *by_all)
+    insert_scored(batch, i, h, by_all, best)
+
+
+@inner
+def insert_scored(batch, i, h, promising, best):
+    """Insert promising labels, int32 and float32 (k,), by their scores into the best; those of -inf are none."""
+    for s in range(promising[0].shape[0]):
+        if promising[1][s] > -np.inf:
+            y = np.int64(promising[0][s])
+            insert_best(y, score_label(batch, i, h, y), *best)
+
+
+@inner
+def is_inserted(y, best):
+    """Tell whether label y is among the best, labels int32 and scores float32 (k,)."""
+    (labels, scores), inserted = best, False
     for s in range(labels.shape[0]):
-        if least > -np.inf:
-            least = min(least, score_label(batch, i, h, np.int64(labels[s])))
-    labels[:] = 0
-    scores[:] = -np.inf
-    return least
+        inserted |= labels[s] == y and scores[s] > -np.inf
+    return inserted
 
 
 @inner
@@ -189,14 +201,16 @@ def rank_scored(batch, i, h, screen, guess, best):
     """
     (labels, scores), logits, shadow, found = best, guess.logits, guess.shadow, guess.found
     add_direct(batch.x, i, batch.network.direct, np.int64(0), logits)
-    least = max(LOWEST, lowered(least_of_promising(batch, i, h, logits, screen, shadow, best)))
+    insert_promising(batch, i, h, logits, screen, shadow, best)
+    least = max(LOWEST, lowered(scores[-1]))
     n_found = list_above(logits, shadow.reach, screen.slacks, least, found)
     n_kept = keep_above(logits, screen, shadow, least, found, n_found)
     for f in range(n_kept):
         y = np.int64(found[f])
-        if not is_below(batch, i, h, y, logits[y], screen, shadow, least):
-            insert_best(y, score_label(batch, i, h, y), labels, scores)
-            least = max(least, lowered(scores[-1]))
+        if is_below(batch, i, h, y, logits[y], screen, shadow, least) or is_inserted(y, best):
+            continue
+        insert_best(y, score_label(batch, i, h, y), labels, scores)
+        least = max(least, lowered(scores[-1]))
     return n_found, n_kept
 
 
