@@ -133,7 +133,7 @@ def insert_promising(batch, i, h, logits, screen, shadow, best):
 
 @inner
 def insert_scored(batch, i, h, promising, best):
-    """Insert promising labels, int32 and float32 (k,), by their scores into the best; those of -inf are none."""
+    """Insert promising labels into the best by their scores; both int32 and float32 (k,), -inf for none."""
     for s in range(promising[0].shape[0]):
         if promising[1][s] > -np.inf:
             y = np.int64(promising[0][s])
