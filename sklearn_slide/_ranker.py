@@ -7,7 +7,7 @@ from sklearn_slide._core import chosen, exact, retrieval, screening
 from sklearn_slide._core.compilation import as_writable
 from sklearn_slide._core.layers import Batch
 from sklearn_slide._core.rows import Pattern
-from sklearn_slide._core.screen import make_screen, pad_biases
+from sklearn_slide._core.screen import make_screen
 from sklearn_slide._lsh import draw_hasher
 
 # Up to so many labels left out of a sample are ranked with the others first, by any way to rank.
@@ -94,7 +94,7 @@ class Ranker:
             batch = self._without(batch, left_out.labels)
         if factor is None and pairs is None and x.n_rows == 1:
             screen, unused = self._screen()
-            screen = screen._replace(biases=pad_biases(batch.network.output.biases))
+            screen = screen._replace(biases=batch.network.output.biases.ravel())
             found, logarithms = screening.screened_top_k(batch, k_kept, screen, unused, 1, report), None
         else:
             sums = None
@@ -185,24 +185,29 @@ class Ranker:
 
     def _has(self, name):
         """Tell whether _keep would return what it has."""
-        return self._kept.get(name, (None,))[0] == self.model.n_passes
+        return self._kept.get(name, (None, None))[0] == self.model.n_passes
 
     def _keep(self, name, make):
         """Return what make() gave for the weights as they are."""
-        if not self._has(name):
-            self._kept[name] = self.model.n_passes, make()
-        return self._kept[name][1]
+        n_passes, made = self._kept.get(name, (None, None))
+        if n_passes != self.model.n_passes:
+            n_passes = self.model.n_passes
+            made = make()
+            self._kept[name] = n_passes, made
+        return made
 
     def _screens(self, batch, k):
-        """Tell whether the screen finds the best of the batch sooner than products of all weights.
+        """Tell whether the screen finds the best k of the batch sooner than products of all weights.
 
         To make it takes the time of some hundred samples, and of some networks it tells too little.
         """
-        if batch.x.n_rows == 1:
+        n_rows, n_labels = batch.x.n_rows, self._network.n_labels
+        if n_rows == 1:
             return True
-        if self._network.n_labels <= retrieval.MIN_LABELS:
+        if n_labels <= retrieval.MIN_LABELS or k > n_labels // 10:
             return False
-        if batch.x.n_rows < _MANY and not self._has("screen"):
+        enough = screening.N_TRIED if self._has("screen") else _MANY
+        if n_rows < enough and not self._has(("screens", k)):
             return False
         return self._keep(("screens", k), lambda: screening.saves_time(batch, k, self._screen()[0]))
 

@@ -45,7 +45,7 @@ def test_agree_with_reference(loss, n_true, label_weights):
 
 
 def test_sigmoid_of_any_logits_is_near_its_formula():
-    n = 2500  # more than one product has factors
+    n = 2500
     labels = np.arange(n, dtype=np.int32)
     logits = np.concatenate([np.linspace(-100, 100, n - 4), [-1e30, -np.inf, 0.0, 0.0]]).astype(np.float32)
     residuals = np.empty(n, dtype=np.float32)
@@ -53,6 +53,12 @@ def test_sigmoid_of_any_logits_is_near_its_formula():
     exact = logits[:-1].astype(float)
     assert_allclose(residuals[:-1], expit(exact), rtol=1e-5, atol=1e-37)
     assert_allclose(value, np.logaddexp(0, exact).sum(), rtol=1e-5)
+
+
+def test_a_product_of_many_factors_does_not_overflow():
+    labels, logits = np.arange(2500, dtype=np.int32), np.zeros(2500, dtype=np.float32)
+    value = compute_residuals(LOSSES["sigmoid"](None), logits, labels, 2500, 0, np.empty_like(logits))
+    assert_allclose(value, 2500 * np.log(2), rtol=1e-5)
 
 
 def test_residuals_that_are_not_zero_are_listed_in_order():

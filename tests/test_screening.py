@@ -62,7 +62,7 @@ def assert_rows_are_sorted(model, X, k):
 
 @pytest.mark.parametrize("k", [1, 5, 399, 400])
 @pytest.mark.parametrize("kind", ["direct", "bytes", "wide"])
-def test_single_samples_are_a_full_sort(kind, X, k):
+def test_samples_by_the_screen_are_a_full_sort(kind, X, k):
     assert_rows_are_sorted(train(kind), X, k)
 
 
@@ -76,6 +76,53 @@ def test_more_units_than_axes(X, direct_limit, n_axis_weights, monkeypatch):
     model.network.output.weights[:] = rng.normal(size=(N_LABELS, 300))
     for k in (1, 5, 50):
         assert_rows_are_sorted(model, X, k)
+
+
+def test_scores_that_cancel_are_told_apart(X):
+    # biases as large as the direct weights of the features that all samples have, and of both signs
+    model, rng, signed = deepcopy(train("direct")), np.random.default_rng(4), X.copy()
+    signed.data[::2] *= -1
+    signed = sp.hstack([signed[:, :-1], np.ones((20, 1), dtype=np.float32)]).tocsr()
+    direct, biases = model.network.direct, model.network.output.biases
+    biases[:] = rng.choice([-1e4, 0, 1e4], size=biases.shape)
+    last = slice(*direct.indptr[-2:])
+    direct.weights[last] = -biases[direct.labels[last], 0]
+    assert direct.weights[last].any()
+    scores, ranker = all_scores(model, signed), Ranker(model)
+    for i in range(20):
+        labels, best = ranker.best(model.rows(signed[i : i + 1]), 5, no_report)
+        _, expected = reference.top_k(scores[i : i + 1], 5)
+        assert_allclose(best, expected, rtol=1e-5)
+        assert_allclose(scores[i, labels[0]], expected[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["best", "best_retrieved"])
+@pytest.mark.parametrize("n_rows", [1, 20])
+def test_biases_that_change_in_place_are_those_that_rank(X, method, n_rows, monkeypatch):
+    monkeypatch.setattr(retrieval, "MIN_LABELS", 0)
+    monkeypatch.setattr(screening, "saves_time", lambda *_: True)
+    model = deepcopy(train("direct"))
+    ranker, rows = Ranker(model), model.rows(X[:n_rows])
+    ranker.best(model.rows(X[:1]), 5, no_report)  # makes the screen
+    ranker.best(model.rows(sp.vstack([X, X])), 5, no_report)
+    before = getattr(ranker, method)(rows, 5, no_report)
+    model.network.output.biases[::2] += 3
+    found = getattr(ranker, method)(rows, 5, no_report)
+    expected = getattr(Ranker(model), method)(rows, 5, no_report)
+    assert (before[0] != found[0]).any()
+    for one, other in zip(found, expected, strict=True):
+        assert_array_equal(one, other)
+
+
+def test_a_label_without_a_score_has_no_say_in_the_others(X):
+    model = deepcopy(train("direct"))
+    model.network.output.weights[7], model.network.output.weights[8, 0] = np.nan, np.nan
+    ranker, rows = Ranker(model), model.rows(X)
+    expected = ranker.best(rows, 5, no_report)
+    for i in range(20):
+        found = ranker.best(model.rows(X[i : i + 1]), 5, no_report)
+        assert_array_equal(found[0][0], expected[0][i])
+        assert_array_equal(found[1][0], expected[1][i])
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 4, 7, 40])
@@ -124,7 +171,9 @@ def test_many_samples_are_screened_where_that_leaves_few_labels(X, decay, monkey
     ranker = Ranker(model)
     assert not is_screened(20)  # few samples, and no screen as yet
     assert is_screened(1)
-    assert is_screened(20) == (decay < 1)
+    assert not is_screened(20)  # too few to tell whether the screen, which is there now, leaves few labels
+    monkeypatch.setattr(screening, "N_TRIED", 20)
+    assert [is_screened(n) for n in (19, 20, 19)] == [False, decay < 1, decay < 1]
     monkeypatch.setattr(_ranker, "_MANY", 20)
     ranker = Ranker(model)
     assert [is_screened(n) for n in (19, 20)] == [False, decay < 1]

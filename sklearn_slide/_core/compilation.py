@@ -119,11 +119,12 @@ class _Pause(event.Listener):
         self._depth, self._was_enabled = 0, False
 
     def on_start(self, started):
-        if not self._depth and _is_own(started):
+        if not self._depth and not _is_own(started):
+            return
+        self._depth += 1
+        if self._depth == 1:
             self._was_enabled = gc.isenabled()
             gc.disable()
-        if self._depth or _is_own(started):
-            self._depth += 1
 
     def on_end(self, ended):
         if self._depth:
@@ -134,8 +135,9 @@ class _Pause(event.Listener):
 
 def _is_own(compilation):
     """Tell whether an event of Numba's is about a kernel of this package."""
-    module = compilation.data["dispatcher"].py_func.__module__
-    return module is not None and module.startswith("sklearn_slide.")  # Numba makes some from text, of none
+    function = getattr((compilation.data or {}).get("dispatcher"), "py_func", None)
+    module = getattr(function, "__module__", None)  # Numba makes some from text, of no module
+    return module is not None and module.startswith("sklearn_slide.")
 
 
 event.register("numba:compile", _Pause())

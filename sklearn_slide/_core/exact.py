@@ -15,7 +15,7 @@ from sklearn_slide._core.direct import add_direct
 from sklearn_slide._core.layers import forward, hidden_vectors
 from sklearn_slide._core.matrices import Quantized, float_rows, row_dot, row_lengths, stored, vector_length
 from sklearn_slide._core.parallel import BLAS_SPEED, blocks, one_blas_thread, rows_of_round, run_in_rounds
-from sklearn_slide._core.screen import ROUNDING
+from sklearn_slide._core.screen import ROUNDING, bound_rounding
 from sklearn_slide._core.screening import score_label
 
 # A block of scores takes 16 MB: it stays in the last level of cache between the product and the ranking.
@@ -136,15 +136,10 @@ def measure_lengths(network):
 def bound_errors(batch, first_row, h, errors):
     """Fill errors, float32 (n_rows,), which times the length of a label bound the rounding of its score.
 
-    Two sums of a score, in any order, differ by so much at most. The samples are those of the Batch from
-    first_row on, h float32 (n_rows, n_units) their hidden vectors.
+    The samples are those of the Batch from first_row on, h float32 (n_rows, n_units) their hidden vectors.
     """
-    x = batch.x
     for i in range(errors.shape[0]):
-        total = np.float32(0.0)
-        for p in range(x.indptr[first_row + i], x.indptr[first_row + i + 1]):
-            total += abs(x.data[p])
-        errors[i] = ROUNDING * max(total, vector_length(h[i]))
+        errors[i] = bound_rounding(batch.x, first_row + i, vector_length(h[i]))
 
 
 @njit

@@ -54,7 +54,7 @@ class Scratch(NamedTuple):
 
     active: ActiveSet
     lookups: Lookups
-    guess: Guess
+    guess: Guess  # its logits are those of the candidates, by their places
     direct_scores: np.ndarray  # float32 (n_labels,), zero between samples
     ordered: np.ndarray  # float32 (n_labels,), scores that are put in another order
 

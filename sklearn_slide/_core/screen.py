@@ -25,7 +25,7 @@ class Screen(NamedTuple):
 
     By the first axes, or by all of them, the score of label y is known but for errors[y] |h| for the rounding
     of the copy, lengths[y] m for that of sums, and what the axes leave: at most the product of the lengths of
-    what they leave of w_y, rests[y], and of h. Arrays of all labels are padded to whole groups of 64.
+    what they leave of w_y, rests[y], and of h. Labels are padded to whole groups of 64.
     """
 
     axes: np.ndarray  # A, float32 (n_axes, n_units), orthonormal rows
@@ -33,7 +33,7 @@ class Screen(NamedTuple):
     first: np.ndarray  # int8 (n_groups, n_first, 64), the values along the first axes
     slacks: np.ndarray  # float32 (3, 64 n_groups): errors, lengths, and what the first axes leave
     slacks_of: np.ndarray  # float32 (n_labels, 4): the same by label, but what all axes leave; and the scale
-    biases: np.ndarray  # float32 (64 n_groups,); of the padding -inf, so that it is not ranked
+    biases: np.ndarray  # float32 (n_labels,), a view of the network's
 
 
 def make_screen(network, lengths, n_jobs):
@@ -42,6 +42,7 @@ def make_screen(network, lengths, n_jobs):
     n_labels, n_units = matrix_shape(weights)
     step = max(1, n_labels * n_units // _N_AXIS_WEIGHTS)
     some = np.concatenate([float_rows(weights, y, y + 1) for y in range(0, n_labels, step)])
+    some[~np.isfinite(some)] = 0  # such a label is ranked by nobody, but has no say in the axes
     with one_blas_thread():
         axes = np.ascontiguousarray(principal_axes(some)[:_N_AXES], dtype=np.float32)
     n_axes, n_groups = len(axes), -(-n_labels // GROUP)
@@ -52,7 +53,7 @@ def make_screen(network, lengths, n_jobs):
         first=np.zeros((n_groups, min(_N_FIRST, n_axes), GROUP), dtype=np.int8),
         slacks=np.zeros((3, n_padded), dtype=np.float32),
         slacks_of=_on_lines((n_labels, 4), np.float32),
-        biases=pad_biases(network.output.biases),
+        biases=network.output.biases.ravel(),
     )
 
     def part(start, stop):
@@ -73,11 +74,6 @@ def _on_lines(shape, dtype):
     memory = np.empty(n_bytes + 64, dtype=np.int8)
     start = -memory.ctypes.data % 64
     return memory[start : start + n_bytes].view(dtype).reshape(shape)
-
-
-def pad_biases(biases):
-    """Return biases, (n_labels,) or (n_labels, 1), with -inf up to whole groups of labels."""
-    return np.pad(biases.ravel(), (0, -len(biases) % GROUP), constant_values=-np.inf)
 
 
 def principal_axes(rows):
@@ -136,16 +132,26 @@ class Shadow(NamedTuple):
 
 
 @inner
+def bound_rounding(x, i, length):
+    """Return m, float32, which times the length of a label bounds the rounding of its score for sample i.
+
+    Two sums of a score, in any order, differ by so much at most. x Rows, length that of the hidden vector.
+    """
+    total = np.float32(0.0)
+    for p in range(x.indptr[i], x.indptr[i + 1]):
+        total += abs(x.data[p])
+    return ROUNDING * max(total, length)
+
+
+@inner
 def measure_reach(x, i, h, along, n_first, reach):
     """Fill the reach of a Shadow, float32 (4,), for sample i of the Rows x.
 
     h float32 (n_units,) is its hidden vector, along, float32 (n_axes,), that along the axes.
     """
-    total, square = np.float32(0.0), square_length(h)
-    for p in range(x.indptr[i], x.indptr[i + 1]):
-        total += abs(x.data[p])
+    square = square_length(h)
     reach[0] = np.sqrt(square)
-    reach[1] = ROUNDING * max(total, reach[0])
+    reach[1] = bound_rounding(x, i, reach[0])
     reach[2], reach[3] = measure_rests(square, along, n_first)
 
 

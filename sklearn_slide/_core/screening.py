@@ -22,7 +22,7 @@ from sklearn_slide._core.screen import GROUP, ROUNDING, Shadow, measure_reach, p
 # Less than any score but that of a label that is not ranked.
 LOWEST = np.float32(-3e38)
 # Samples that tell whether the screen leaves few labels.
-_N_TRIED = 32
+N_TRIED = 32
 _AHEAD = 12  # labels ahead of the one that is scored whose values memory is asked for
 # Labels beyond k that seem the best, and are scored along all axes to find k good ones.
 _MORE = 16
@@ -35,7 +35,7 @@ def score_first(along, screen, logits):
     along, float32 (n_axes,), is A h.
     """
     first, scales, biases, n_first = screen.first, screen.rounded.scales, screen.biases, screen.first.shape[1]
-    n_fours = n_first - n_first % 4
+    n_labels, n_fours = biases.shape[0], n_first - n_first % 4
     for g in range(first.shape[0]):
         start = g * GROUP
         sums = logits[start : start + GROUP]
@@ -50,8 +50,9 @@ def score_first(along, screen, logits):
         for t in range(n_fours, n_first):
             for s in range(GROUP):
                 sums[s] += along[t] * np.float32(first[g, t, s])
-        for s in range(GROUP):
+        for s in range(min(GROUP, n_labels - start)):
             sums[s] = sums[s] * scales[start + s] + biases[start + s]
+    logits[n_labels:] = -np.inf
 
 
 @inner
@@ -225,7 +226,7 @@ class Guess(NamedTuple):
 
 def make_guess(network, screen):
     """Allocate the Guess of one worker."""
-    n_padded = len(screen.biases)
+    n_padded = screen.slacks.shape[1]
     return Guess(
         np.empty(network.hidden_shape, dtype=np.float32),
         Shadow(np.empty(len(screen.axes), dtype=np.float32), np.empty(4, dtype=np.float32)),
@@ -279,7 +280,7 @@ def screened_top_k(batch, k, screen, unused, n_jobs, report):
 
 def saves_time(batch, k, screen):
     """Tell by some samples whether the Screen ranks labels sooner than products of all weights."""
-    n_tried, n_labels, n_units = min(batch.x.n_rows, _N_TRIED), batch.network.n_labels, batch.network.n_units
+    n_tried, n_labels, n_units = min(batch.x.n_rows, N_TRIED), batch.network.n_labels, batch.network.n_units
     n_axes, n_first = len(screen.axes), screen.first.shape[1]
     guess = make_guess(batch.network, screen)
     n_found, n_kept = rank_rows(batch, 0, n_tried, screen, guess, *no_best(n_tried, k))
@@ -288,10 +289,10 @@ def saves_time(batch, k, screen):
 
 
 @inner
-def score_rounded(h, candidates, n, screen, logits):
-    """Compute z = s_y v_y . A h + b_y of the labels candidates[:n]; h, float32 (n_axes,), is A h.
+def score_rounded(along, candidates, n, screen, logits):
+    """Compute z = s_y v_y . A h + b_y of the labels candidates[:n].
 
-    candidates int32, logits float32.
+    along, float32 (n_axes,), is A h; candidates int32, logits float32.
     """
     values, scales, biases = screen.rounded.values, screen.rounded.scales, screen.biases
     n_axes, quarter, zero = values.shape[1], n // 4, np.float32(0.0)
@@ -301,10 +302,10 @@ def score_rounded(h, candidates, n, screen, logits):
         y0, y1, y2, y3 = candidates[a], candidates[a1], candidates[a2], candidates[a3]
         z0, z1, z2, z3 = zero, zero, zero, zero
         for u in range(n_axes):
-            z0 += np.float32(values[y0, u]) * h[u]
-            z1 += np.float32(values[y1, u]) * h[u]
-            z2 += np.float32(values[y2, u]) * h[u]
-            z3 += np.float32(values[y3, u]) * h[u]
+            z0 += np.float32(values[y0, u]) * along[u]
+            z1 += np.float32(values[y1, u]) * along[u]
+            z2 += np.float32(values[y2, u]) * along[u]
+            z3 += np.float32(values[y3, u]) * along[u]
         logits[a] = scales[y0] * z0 + biases[y0]
         logits[a1] = scales[y1] * z1 + biases[y1]
         logits[a2] = scales[y2] * z2 + biases[y2]
@@ -312,5 +313,5 @@ def score_rounded(h, candidates, n, screen, logits):
     for a in range(4 * quarter, n):
         y, z = candidates[a], zero
         for u in range(n_axes):
-            z += np.float32(values[y, u]) * h[u]
+            z += np.float32(values[y, u]) * along[u]
         logits[a] = scales[y] * z + biases[y]

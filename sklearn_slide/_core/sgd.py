@@ -84,7 +84,7 @@ class Scratch(NamedTuple):
     activity: Activity
     logits: np.ndarray  # float32 (capacity,)
     residuals: np.ndarray  # float32 (capacity,)
-    nonzero: Nonzero  # residuals, that is
+    nonzero: Nonzero  # the active labels whose residuals are not 0
     matches: Matches | None  # of direct weights
     lookups: Lookups | None
 
