@@ -19,9 +19,9 @@ _MANY = 1024
 class Ranker:
     """Ranks the labels of a Model, and keeps what it makes of the weights for that.
 
-    A single sample is ranked by a small copy of the output layer, the screen, and so are many samples;
-    retrieval needs hash tables as well. Both are made when they are first asked for, and anew after the model
-    was trained further.
+    Where labels are more than a few, a single sample is ranked by a small copy of the output layer, the screen,
+    and so are many samples; retrieval needs hash tables as well. Both are made when they are first asked for,
+    and anew after the model was trained further.
 
     Parameters
     ----------
@@ -92,10 +92,11 @@ class Ranker:
         k_kept = min(k, self._network.n_labels)
         if left_out is not None and left_out.labels is not None:
             batch = self._without(batch, left_out.labels)
-        if factor is None and pairs is None and x.n_rows == 1:
+        if factor is None and pairs is None and self._screens(batch, k_kept):
             screen, unused = self._screen()
             screen = screen._replace(biases=batch.network.output.biases.ravel())
-            found, logarithms = screening.screened_top_k(batch, k_kept, screen, unused, 1, report), None
+            found = screening.screened_top_k(batch, k_kept, screen, unused, self.n_jobs, report)
+            logarithms = None
         else:
             sums = None
             if factor is not None:
@@ -202,9 +203,11 @@ class Ranker:
         To make it takes the time of some hundred samples, and of some networks it tells too little.
         """
         n_rows, n_labels = batch.x.n_rows, self._network.n_labels
+        if n_labels <= retrieval.MIN_LABELS:
+            return False
         if n_rows == 1:
             return True
-        if n_labels <= retrieval.MIN_LABELS or k > n_labels // 10:
+        if k > n_labels // 10:
             return False
         enough = screening.N_TRIED if self._has("screen") else _MANY
         if n_rows < enough and not self._has(("screens", k)):

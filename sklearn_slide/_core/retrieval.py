@@ -36,7 +36,7 @@ from sklearn_slide._core.tables import Tables, allocate_tables, rebuild_tables
 
 # The share of the labels that is scored for a sample at most; direct weights tell of up to half of it.
 _SHARE = 0.05
-# So few labels are ranked exactly: there is no time to gain.
+# So few labels are ranked by all weights: there is no time to gain.
 MIN_LABELS = 2000
 
 
