@@ -39,9 +39,9 @@ class PredictionMixin:
     ):
         """Find the k labels with the highest scores for each sample.
 
-        No array of all samples and labels is made. With more than 2,000 labels, the first call for one sample,
-        or for 1,024 and more, makes a small copy of the output layer, of 250 bytes a label at most, and with
-        ``retrieval="lsh"`` the first call makes hash tables as well; let one call warm up a service.
+        No array of all samples and labels is made. With more than 2,000 labels, the first call for a sample,
+        or for 1,024 and more, makes a small copy of the output layer, of 250 bytes a label at most; with
+        ``retrieval="lsh"`` the first call makes hash tables too. So let one call warm up a service.
 
         Parameters
         ----------

@@ -19,9 +19,9 @@ _MANY = 1024
 class Ranker:
     """Ranks the labels of a Model, and keeps what it makes of the weights for that.
 
-    Where labels are more than a few, a single sample is ranked by a small copy of the output layer, the screen,
-    and so are many samples; retrieval needs hash tables as well. Both are made when they are first asked for,
-    and anew after the model was trained further.
+    Where labels are more than a few, a single sample is ranked by a small copy of the output layer, the
+    screen, and so are many samples; retrieval needs hash tables as well. Both are made when they are first
+    asked for, and anew after the model was trained further.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ along the others too, and the few that remain by the weights themselves. The bes
 ranking.
 """
 
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +15,18 @@ import numpy as np
 from sklearn_slide._core.best import insert_best, no_best
 from sklearn_slide._core.compilation import inner, njit, prefetch
 from sklearn_slide._core.direct import add_direct, add_direct_of
-from sklearn_slide._core.layers import forward
-from sklearn_slide._core.matrices import row_dot
-from sklearn_slide._core.parallel import BLAS_SPEED, rows_of_round, run_in_rounds, take
+from sklearn_slide._core.layers import forward, hidden_vectors
+from sklearn_slide._core.matrices import float_rows, row_dot
+from sklearn_slide._core.parallel import BLAS_SPEED, one_blas_thread, rows_of_round, run_in_rounds, take
 from sklearn_slide._core.screen import GROUP, ROUNDING, Shadow, measure_reach, project
 
 # Less than any score but that of a label that is not ranked.
 LOWEST = np.float32(-3e38)
-# Samples that tell whether the screen leaves few labels.
+# Samples that tell how fast the screen is, and a product that tells it of all weights.
 N_TRIED = 32
+_PRODUCT_ROWS, _PRODUCT_LABELS = 256, 4096
+# The time of a ranking by products, as a multiple of that of the products.
+_BESIDE_PRODUCT = 1.7
 _AHEAD = 12  # labels ahead of the one that is scored whose values memory is asked for
 # Labels beyond k that seem the best, and are scored along all axes to find k good ones.
 _MORE = 16
@@ -197,8 +201,7 @@ def is_below(batch, i, h, y, z, screen, shadow, least):
 def rank_scored(batch, i, h, screen, guess, best):
     """Find the best k of sample i, whose scores by the first axes, without direct weights, are guess.logits.
 
-    h float32 (n_units,); best the labels int32 and scores float32 (k,), empty. Return how many labels were
-    scored by all axes, and how many by the weights.
+    h float32 (n_units,); best the labels int32 and scores float32 (k,), empty.
     """
     (labels, scores), logits, shadow, found = best, guess.logits, guess.shadow, guess.found
     add_direct(batch.x, i, batch.network.direct, np.int64(0), logits)
@@ -212,7 +215,6 @@ def rank_scored(batch, i, h, screen, guess, best):
             continue
         insert_best(y, score_label(batch, i, h, y), labels, scores)
         least = max(least, lowered(scores[-1]))
-    return n_found, n_kept
 
 
 class Guess(NamedTuple):
@@ -247,17 +249,14 @@ def cast_shadow(batch, i, screen, guess):
 
 @njit
 def rank_rows(batch, start, stop, screen, guess, labels, scores):
-    """Rank every label for the samples start to stop of a Batch; return the sums of what rank_scored returns.
+    """Rank every label for the samples start to stop of a Batch.
 
     labels int32 and scores float32 (n_samples, k), empty.
     """
-    n_found, n_kept = 0, 0
     for i in range(start, stop):
         h = cast_shadow(batch, i, screen, guess)
         score_first(guess.shadow.along, screen, guess.logits)
-        counts = rank_scored(batch, i, h, screen, guess, (labels[i], scores[i]))
-        n_found, n_kept = n_found + counts[0], n_kept + counts[1]
-    return n_found, n_kept
+        rank_scored(batch, i, h, screen, guess, (labels[i], scores[i]))
 
 
 def screened_top_k(batch, k, screen, unused, n_jobs, report):
@@ -279,13 +278,24 @@ def screened_top_k(batch, k, screen, unused, n_jobs, report):
 
 
 def saves_time(batch, k, screen):
-    """Tell by some samples whether the Screen ranks labels sooner than products of all weights."""
-    n_tried, n_labels, n_units = min(batch.x.n_rows, N_TRIED), batch.network.n_labels, batch.network.n_units
-    n_axes, n_first = len(screen.axes), screen.first.shape[1]
-    guess = make_guess(batch.network, screen)
-    n_found, n_kept = rank_rows(batch, 0, n_tried, screen, guess, *no_best(n_tried, k))
-    more = BLAS_SPEED * (n_found * (n_axes - n_first) + n_kept * n_units)
-    return more < n_tried * n_labels * (n_units - n_first)
+    """Tell whether the Screen ranks labels sooner than products of all weights, by the time of some samples.
+
+    Both ways give the same ranking, so that the clock has no say in that.
+    """
+    n_tried, n_labels = min(batch.x.n_rows, N_TRIED), batch.network.n_labels
+    guess, best = make_guess(batch.network, screen), no_best(n_tried, k)
+    h = np.tile(hidden_vectors(batch, 0, n_tried, 1), (_PRODUCT_ROWS // n_tried + 1, 1))
+    weights = float_rows(batch.network.output.weights, 0, min(_PRODUCT_LABELS, n_labels))
+    rank_rows(batch, 0, 1, screen, guess, *no_best(1, k))  # compiles or loads it
+    with one_blas_thread():
+        h @ weights.T
+        start = perf_counter()
+        rank_rows(batch, 0, n_tried, screen, guess, *best)
+        middle = perf_counter()
+        h @ weights.T
+        stop = perf_counter()
+    by_products = (stop - middle) * n_labels / (len(h) * len(weights))
+    return (middle - start) / n_tried < _BESIDE_PRODUCT * by_products
 
 
 @inner
